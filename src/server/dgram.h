@@ -1,0 +1,44 @@
+/*
+ * server/dgram.h - a datagram socket in a worker: receive a batch, judge, answer, send the batch.
+ *
+ *   OPEN --drain--> DRAINING --nothing left to read, nothing queued--> CLOSED
+ *
+ * OPEN: receiving. DRAINING: what the socket holds is still read and answered (until it is empty), then the queue is sent.
+ * Answers that would block wait in a queue, bounded in bytes and for each peer, then are dropped and counted; those to a unix
+ * peer whose own queue is full are tried again by timer, for nothing tells when it has room.
+ */
+#ifndef SERVER_DGRAM_H
+#define SERVER_DGRAM_H
+
+#include "server/worker.h"
+
+enum dgram_state {
+	DGRAM_OPEN,
+	DGRAM_DRAINING,
+	DGRAM_CLOSED
+};
+
+#define DGRAM_QUEUE_BYTES (4u << 20) /* for one socket */
+#define DGRAM_QUEUE_PEER (1u << 20)  /* of them, for one peer */
+
+/* Starts serving fd, which is the dgram's from here on. ports: as chime__guard_init(). -errno (fd stays the caller's). */
+int chime__dgram_open(struct chime_worker *w, const struct served *served, const struct listen_sock *sock,
+		      const uint16_t *ports, unsigned port_count);
+
+/* Drains: chime__dgram_gone() (server/worker.c) is called when it has ended. */
+void chime__dgram_drain(struct dgram *d);
+/* Ends at once: what is queued is dropped and counted. */
+void chime__dgram_cut(struct dgram *d);
+/* Gives the memory back, after it was gone. */
+void chime__dgram_free(struct dgram *d);
+
+/* chime_conn_sendto() on a datagram endpoint. */
+int chime__dgram_sendto(struct dgram *d, const void *buf, size_t len, const chime_addr *to);
+
+/* w->dgrams is a list through this. */
+struct dgram *chime__dgram_next(struct dgram *d);
+
+/* Called by a dgram, once, when it has ended; the worker frees it. In server/worker.c. */
+void chime__dgram_gone(struct dgram *d);
+
+#endif

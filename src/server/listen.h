@@ -1,0 +1,42 @@
+/*
+ * server/listen.h - the open sockets of one endpoint: all of its addresses, for all workers, or none.
+ */
+#ifndef SERVER_LISTEN_H
+#define SERVER_LISTEN_H
+
+#include <chime/endpoint.h>
+
+/* One address that an endpoint serves. */
+struct listen_sock {
+	int family, type, protocol;
+	chime_addr addr; /* as bound: with the real port */
+	bool shared;     /* one descriptor that all workers accept or receive from (unix); else one for each worker */
+	int *fds;        /* [workers]; non-blocking, close-on-exec; shared: the same number in each */
+};
+
+struct listen_set {
+	unsigned workers, n;
+	struct listen_sock *socks;   /* [n] */
+	char *path;                  /* unix: the file that is ours, removed by close; NULL none */
+	uint64_t path_dev, path_ino; /* ours, and not one that somebody put in its place since */
+};
+
+/*
+ * Opens, binds and (stream, seqpacket) listens. A name serves all its addresses; '*' and "" one dual-stack socket (IPv4 alone where
+ * there is no IPv6); udp with an empty host 127.0.0.1 and ::1 (either alone where the other is not there).
+ * Port 0: the same port on all addresses, tried again (bounded) when one is taken; e->port becomes it.
+ * The first socket of an address is bound without SO_REUSEPORT, which is set afterwards for its siblings, so that
+ * a second server is refused (unless e->set.reuseport). SO_REUSEADDR on stream sockets; TCP_NODELAY and SO_KEEPALIVE on tcp
+ * listeners (accepted sockets inherit them); packet info on wildcard datagram sockets.
+ * Unix paths: a stale socket file (nobody listens: connect gives ECONNREFUSED) is replaced; a live one is -EADDRINUSE with
+ * its holder (SO_PEERCRED), any other file -EEXIST; the mode is set before anyone can connect with another one.
+ * On failure nothing stays open or on disk, and why says: what was tried, on which address, the cause in words, and the holder's
+ * pid and name (-EADDRINUSE), the privilege that lacks (-EACCES, -EPERM) or the directory that is missing (-ENOENT).
+ * 0; resolver codes; -errno; CHIME_ESCHEME.
+ */
+int chime__listen_open(struct listen_set *out, chime_endpoint *e, unsigned workers, char *why, size_t why_size);
+
+/* Closes what is still open (fds[i] >= 0) and removes our file. Zeroed sets are fine. */
+void chime__listen_close(struct listen_set *set);
+
+#endif

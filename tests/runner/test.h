@@ -1,0 +1,77 @@
+/*
+ * runner/test.h - the test runner: each test in a process of its own, with a time limit, over cmocka's checks.
+ *
+ *     // A promise: what holds, in a sentence.
+ *     TEST(addr_prints_ipv6_in_brackets)
+ *     {
+ *             CHECK_EQ(chime_addr_ip(&a, AF_INET6, "::1", 80), 0);
+ *             CHECK_STR(text, "[::1]:80");
+ *     }
+ *     TEST_MAIN()
+ *
+ * Running the program runs all its tests; names as arguments run those alone; --list lists them. It prints TAP, and last
+ * "N passed, N failed, N skipped". A skip needs a reason, which is printed. Exit 0 when none failed.
+ * Descriptors and child processes that a test leaves behind are failures of that test.
+ */
+#ifndef RUNNER_TEST_H
+#define RUNNER_TEST_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+struct test {
+	const char *name, *file;
+	void (*run)(void);
+	unsigned limit_s;
+	struct test *next;
+};
+void test_register(struct test *t);
+int test_main(int argc, char **argv);
+
+/* Ends the test as skipped. */
+void test_skip(const char *reason_fmt, ...) __attribute__((format(printf, 1, 2), noreturn));
+/* The seed of this run (CHIME_TEST_SEED, else random), printed when a test fails. */
+uint64_t test_seed(void);
+/* The next number of a generator that starts from the seed. */
+uint64_t test_random(void);
+/* An empty directory of this test's own, removed with what is in it when the test ends. */
+const char *test_dir(void);
+/* Monotonic nanoseconds. */
+int64_t test_now(void);
+
+#define TEST_LIMIT(name_, limit_)                                                                                      \
+	static void name_(void);                                                                                       \
+	static struct test test_##name_ = { #name_, __FILE__, name_, limit_, NULL };                                   \
+	__attribute__((constructor)) static void register_##name_(void)                                                \
+	{                                                                                                              \
+		test_register(&test_##name_);                                                                          \
+	}                                                                                                              \
+	static void name_(void)
+#define TEST(name_) TEST_LIMIT(name_, 20)
+
+#define TEST_MAIN()                                                                                                    \
+	int main(int argc, char **argv)                                                                                \
+	{                                                                                                              \
+		return test_main(argc, argv);                                                                          \
+	}
+
+#define CHECK(cond) assert_true(cond)
+#define CHECK_EQ(got, wanted) assert_int_equal((long long)(got), (long long)(wanted))
+#define CHECK_NE(got, other) assert_int_not_equal((long long)(got), (long long)(other))
+#define CHECK_STR(got, wanted) assert_string_equal(got, wanted)
+#define CHECK_MEM(got, wanted, len) assert_memory_equal(got, wanted, len)
+#define CHECK_PTR(got, wanted) assert_ptr_equal(got, wanted)
+/* low <= got <= high, both printed */
+#define CHECK_IN(got, low, high)                                                                                       \
+	test_check_in((long long)(got), (long long)(low), (long long)(high), #got, __FILE__, __LINE__)
+void test_check_in(long long got, long long low, long long high, const char *what, const char *file, int line);
+#define SKIP(...) test_skip(__VA_ARGS__)
+
+#endif
