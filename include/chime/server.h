@@ -20,6 +20,7 @@
 #include <chime/endpoint.h>
 #include <chime/error.h>
 #include <chime/service.h>
+#include <chime/timer.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -201,16 +202,10 @@ CHIME_API chime_conn *chime_worker_conn(chime_worker *w, uint64_t id);
 CHIME_API chime_server *chime_worker_server(chime_worker *w);
 CHIME_API unsigned chime_worker_number(const chime_worker *w);
 
-/* A timer in the caller's memory, zeroed at first. Runs once, in its worker's thread, at the first tick (8 ms) after its time.
- * Starting a running one moves it. Must be stopped, or have run, before its memory goes. Draining does not wait for it. */
-typedef struct chime_timer chime_timer;
-typedef void chime_timer_fn(chime_timer *t, void *arg);
-struct chime_timer {
-	struct chime_timer *next, **link; /* the engine's */
-	int64_t at_ns;
-	chime_timer_fn *fn;
-	void *arg;
-};
+/*
+ * A timer (chime/timer.h) runs once, in its worker's thread, at the first tick (8 ms) after its time. Starting a running one moves
+ * it. Must be stopped, or have run, before its memory goes. Draining does not wait for it.
+ */
 CHIME_API void chime_timer_start(chime_worker *w, chime_timer *t, int64_t after_ns, chime_timer_fn *fn, void *arg);
 CHIME_API void chime_timer_stop(chime_worker *w, chime_timer *t);
 

@@ -7,7 +7,7 @@
 #ifndef LOOP_TIMER_H
 #define LOOP_TIMER_H
 
-#include <chime/server.h> /* struct chime_timer */
+#include <chime/timer.h>
 
 #define TIMER_TICK_NS (8 * CHIME_MSEC)
 #define TIMER_SLOTS 4096

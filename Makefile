@@ -1,0 +1,28 @@
+# For people; CMake and Ninja do the work. "make help" lists what there is.
+.PHONY: build run check bench fuzz install help
+.DEFAULT_GOAL := build
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+
+build: ## build the program build/chime and the libraries beside it
+	@test -f build/build.ninja || cmake --preset release
+	@cmake --build build --target product
+
+run: ## start a server on port 9999 and open the client on it
+	@./run
+
+check: ## build and run every test and every check
+	@scripts/suites
+
+bench: build ## measure, against the programs in bench/
+	@bench/run
+
+fuzz: ## fuzz each target for a minute (FUZZ_SECONDS=60)
+	@scripts/fuzz $${FUZZ_SECONDS:-60}
+
+install: build ## install below PREFIX (/usr/local), staged in DESTDIR
+	@DESTDIR='$(DESTDIR)' cmake --install build --prefix '$(PREFIX)'
+
+help: ## print this
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 18

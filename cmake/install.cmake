@@ -1,0 +1,32 @@
+# What "make install" leaves: the program, headers, both libraries, pkg-config and CMake files, man pages.
+include(CMakePackageConfigHelpers)
+
+install(TARGETS chime_static chime_shared EXPORT chime-targets
+        ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR} LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}
+        INCLUDES DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+set_target_properties(chime_shared PROPERTIES EXPORT_NAME chime)
+set_target_properties(chime_static PROPERTIES EXPORT_NAME static)
+add_library(chime::chime ALIAS chime_shared)
+add_library(chime::static ALIAS chime_static)
+if(TARGET chime)
+  install(TARGETS chime RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+endif()
+install(DIRECTORY include/chime DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} FILES_MATCHING PATTERN *.h)
+
+set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/chime)
+install(EXPORT chime-targets NAMESPACE chime:: DESTINATION ${package_dir})
+configure_package_config_file(cmake/chime-config.cmake.in ${CMAKE_BINARY_DIR}/chime-config.cmake
+                              INSTALL_DESTINATION ${package_dir})
+write_basic_package_version_file(${CMAKE_BINARY_DIR}/chime-config-version.cmake COMPATIBILITY SameMinorVersion)
+install(FILES ${CMAKE_BINARY_DIR}/chime-config.cmake ${CMAKE_BINARY_DIR}/chime-config-version.cmake
+        DESTINATION ${package_dir})
+
+file(RELATIVE_PATH prefix_from_pc /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
+string(REGEX REPLACE "/$" "" prefix_from_pc "${prefix_from_pc}")
+configure_file(cmake/chime.pc.in ${CMAKE_BINARY_DIR}/chime.pc @ONLY)
+install(FILES ${CMAKE_BINARY_DIR}/chime.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+
+foreach(section 1 3 7)
+  file(GLOB pages CONFIGURE_DEPENDS man/*.${section})
+  install(FILES ${pages} DESTINATION ${CMAKE_INSTALL_MANDIR}/man${section})
+endforeach()
