@@ -223,7 +223,7 @@ static void read_clock(const char *s, struct tm *tm)
 	tm->tm_sec = (int)number(s + 6, 2);
 }
 
-/* The date as if it were UTC, or -1 (no stamp of ours: 1969 was never written by the second before the epoch alone). */
+/* Whether there is such a day with such a name; as_utc: its time, were it in UTC. */
 static bool date_exists(const struct tm *tm, time_t *as_utc)
 {
 	struct tm back = *tm;
@@ -314,32 +314,27 @@ int chime_stamp_read(const void *bytes, size_t len, enum chime_stamp_format form
 
 /* ---- the service ---- */
 
-/* How long a stamp of ours the bytes begin with, in whatever format; 0 none. Bare digits are one only near to now. */
-static size_t stamp_at(const unsigned char *bytes, size_t len, int64_t now_ns)
+/* Whether so many stamps of ours stand at the beginning, in whatever formats. Bare digits are one only near to now. */
+static bool begins_with_stamps(unsigned count, const unsigned char *bytes, size_t len, int64_t now_ns)
 {
-	/* of two formats where one is a beginning of the other, the longer one first */
-	static const uint8_t order[] = { CHIME_STAMP_CTIME, CHIME_STAMP_RFC3339NS, CHIME_STAMP_RFC3339,
-					 CHIME_STAMP_UNIXNS, CHIME_STAMP_UNIX };
-	for (size_t i = 0; i < sizeof order; i++) {
+	for (int format = 0; format < CHIME_STAMP_FORMATS; format++) {
 		int64_t t, precision;
 		bool utc;
-		int n = chime_stamp_read(bytes, len, order[i], &t, &utc, &precision);
+		int n = chime_stamp_read(bytes, len, (enum chime_stamp_format)format, &t, &utc, &precision);
 		if (n <= 0)
 			continue;
-		bool digits = order[i] == CHIME_STAMP_UNIX || order[i] == CHIME_STAMP_UNIXNS;
-		if (!digits || (t > now_ns - 24 * CHIME_HOUR && t < now_ns + 24 * CHIME_HOUR))
-			return (size_t)n;
+		if (format >= CHIME_STAMP_UNIX && (t < now_ns - 24 * CHIME_HOUR || t > now_ns + 24 * CHIME_HOUR))
+			continue;
+		if (count == 1 || begins_with_stamps(count - 1, bytes + n, len - (size_t)n, now_ns))
+			return true;
 	}
-	return 0;
+	return false;
 }
 
 /* Two of us would stamp each other's answers for ever. Only IP can be made to: elsewhere nobody can forge a sender. */
 static bool is_loop(const struct chime_input *in)
 {
-	if (!in->peer || in->peer->u.sa.sa_family == AF_UNIX || in->len < 20)
-		return false;
-	size_t first = stamp_at(in->data, in->len, in->time_ns);
-	return first && stamp_at(in->data + first, in->len - first, in->time_ns);
+	return in->peer && in->peer->u.sa.sa_family != AF_UNIX && begins_with_stamps(2, in->data, in->len, in->time_ns);
 }
 
 /* The length of the first chunk of what is left, 0: it is not complete. */
