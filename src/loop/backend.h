@@ -2,7 +2,7 @@
  * loop/backend.h - the one table between the engine and the system.
  *
  * Operations are completion-shaped: one is handed over with submit(), its result comes back through op->done, called inside
- * wait() (never inside submit or cancel). A multishot operation (OP_MULTI: accept, receive) reports many results with ev->more
+ * wait() (never inside submit or cancel). A reading operation (accept, receive) is multishot: it reports many results with ev->more
  * true and a last one with more false; every other reports once, with more false. After its last report an operation
  * is its owner's again.
  *
@@ -22,21 +22,20 @@ struct loop;
 struct op;
 
 enum op_kind {
-	OP_ACCEPT,   /* multi. res: the new descriptor (close-on-exec, non-blocking); ev->peer */
-	OP_RECV,     /* multi. res: bytes in ev->buf, 0 at the end (the last report), or an error (the last report) */
-	OP_RECV_MSG, /* multi, on a seqpacket connection: one message a report in ev->buf; the end is res 0 and ev->end */
-	OP_RECV_MSGS, /* multi, on a datagram socket: res messages in ev->msgs */
+	OP_ACCEPT,    /* res: the new descriptor (close-on-exec, non-blocking); ev->peer */
+	OP_RECV,      /* res: bytes in ev->buf, 0 at the end (the last report), or an error (the last report) */
+	OP_RECV_MSG,  /* on a seqpacket connection: one message a report in ev->buf; the end is res 0 and ev->end */
+	OP_RECV_MSGS, /* on a datagram socket: res messages in ev->msgs */
 	OP_SEND, /* .iov, .n: res bytes were taken, perhaps fewer than there are; message sockets: the whole message */
 	OP_SEND_MSGS, /* .msgs, .n: res messages were taken (at least 1), or the error of the first */
 	OP_CONNECT,   /* .to: res 0, or the error */
 };
 
 enum op_flag {
-	OP_MULTI = 1,
-	OP_WAIT_FIRST = 2, /* send: it would block now as the owner knows; wait for room before trying */
-	OP_EXCLUSIVE = 4,  /* accept: the listener is shared by workers, wake one of them (EPOLLEXCLUSIVE) */
-	OP_PASSCRED = 8, /* accept: of a unix seqpacket listener; lets OP_RECV_MSG tell an empty message from the end */
-	OP_PKTINFO = 16, /* receive messages: the local address is wanted (set IP_PKTINFO, IPV6_RECVPKTINFO before) */
+	OP_WAIT_FIRST = 1, /* send: it would block now as the owner knows; wait for room before trying */
+	OP_EXCLUSIVE = 2,  /* accept: the listener is shared by workers, wake one of them (EPOLLEXCLUSIVE) */
+	OP_NOWAIT = 4,     /* accept, receive: report what is there now, then end with -EAGAIN */
+	OP_PKTINFO = 8,    /* receive messages: the local address is wanted (set IP_PKTINFO, IPV6_RECVPKTINFO before) */
 };
 
 /* A message of a datagram socket, received or to be sent. */
@@ -94,9 +93,10 @@ struct backend {
 	void (*shut)(struct loop *lp);           /* gives it back; no operation may be under way */
 	int (*submit)(struct loop *lp,
 		      struct op *op); /* 0 taken: ends in wait(); 1 ended: op->res; -errno: not taken */
-	void (*cancel)(struct loop *lp, struct op *op);   /* op still ends once, in wait(): its result or -ECANCELED */
-	int (*wait)(struct loop *lp, int64_t timeout_ns); /* runs completions: their number or -errno; -1: no limit */
-	void (*wake)(struct loop *lp);                    /* ends a wait(), now or the next; any thread */
+	void (*cancel)(struct loop *lp, struct op *op); /* op still ends once, in wait(): its result or -ECANCELED */
+	int (*wait)(struct loop *lp,
+		    int64_t timeout_ns); /* sets lp->now_ns, runs completions: their number or -errno; -1: no limit */
+	void (*wake)(struct loop *lp);   /* ends a wait(), now or the next; any thread */
 	int (*close)(struct loop *lp, int fd,
 		     bool reset); /* no operation may be under way on it; reset: RST where there is one */
 	int (*shutdown)(struct loop *lp, int fd, int how);

@@ -1,0 +1,537 @@
+/*
+ * Operations over epoll: readiness turned into completions.
+ *
+ * A descriptor is registered, level-triggered, for what its operations wait for. Changes are collected and applied before the
+ * next wait, so that an operation that ends and starts again within a turn costs no system call. A late event is known by
+ * the generation that it carries.
+ */
+#include "loop/backend/syscalls.h"
+#include "loop/loop.h"
+
+#include <assert.h>
+#include <chime/service.h>
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#define EVENTS 256                        /* taken in one wait; what is left comes with the next */
+#define ACCEPTS 64                        /* connections accepted in a row before others have their turn */
+#define STREAM_ROOM (2 * CHIME_INPUT_MAX) /* what was kept of a stream and what comes fit in one buffer */
+#define MESSAGE_ROOM CHIME_MESSAGE_MAX
+#define KEEP_STREAM 64
+#define KEEP_MESSAGE (2 * OP_MSGS)
+
+enum op_state {
+	OWNED, /* its owner's */
+	WAITING,
+	CANCELLED, /* stands in epoll.now, will end when its turn comes */
+	ENDING,    /* stands in epoll.ending */
+};
+
+struct slot { /* of a descriptor */
+	struct op *in, *out;
+	uint32_t gen;   /* counts what used this number */
+	uint32_t armed; /* the events it is registered for; 0: it is not registered */
+	bool changed;   /* stands in epoll.changed */
+	bool creds;     /* SO_PASSCRED is set */
+	bool exclusive; /* registered with EPOLLEXCLUSIVE, which cannot be modified */
+};
+
+struct epoll {
+	int fd, wake_fd;
+	struct slot *slots;
+	unsigned slot_count;
+	int *changed;
+	unsigned changed_count, changed_room;
+	struct op *ending, **ending_end; /* ended: done runs at the end of wait() */
+	struct op *trying;               /* of those below, the one that is tried */
+	struct op *now;                  /* OP_NOWAIT: tried in the next wait() */
+	struct buf_pool streams, messages;
+	struct batch *batch;
+	struct epoll_event events[EVENTS];
+};
+
+static int64_t clock_ns(clockid_t clock)
+{
+	struct timespec ts;
+	clock_gettime(clock, &ts);
+	return ts.tv_sec * 1000000000ll + ts.tv_nsec;
+}
+
+static int64_t epoll_mono(struct loop *lp)
+{
+	(void)lp;
+	return clock_ns(CLOCK_MONOTONIC);
+}
+
+static int64_t epoll_real(struct loop *lp)
+{
+	(void)lp;
+	return clock_ns(CLOCK_REALTIME);
+}
+
+static int epoll_probe(struct backend_caps *caps)
+{
+	*caps = (struct backend_caps){ .inline_send = true };
+	return 0;
+}
+
+static void epoll_shut(struct loop *lp)
+{
+	struct epoll *ep = lp->impl;
+	if (ep->batch)
+		chime__batch_fini(ep->batch);
+	free(ep->batch);
+	chime__buf_pool_fini(&ep->streams);
+	chime__buf_pool_fini(&ep->messages);
+	if (ep->wake_fd >= 0)
+		close(ep->wake_fd);
+	if (ep->fd >= 0)
+		close(ep->fd);
+	free(ep->slots);
+	free(ep->changed);
+	free(ep);
+	lp->impl = NULL;
+}
+
+static int epoll_open(struct loop *lp, void *arg)
+{
+	(void)arg;
+	struct epoll *ep = calloc(1, sizeof *ep);
+	if (!ep)
+		return -ENOMEM;
+	lp->impl = ep;
+	ep->ending_end = &ep->ending;
+	chime__buf_pool_init(&ep->streams, STREAM_ROOM, KEEP_STREAM);
+	chime__buf_pool_init(&ep->messages, MESSAGE_ROOM, KEEP_MESSAGE);
+	ep->wake_fd = -1;
+	ep->fd = epoll_create1(EPOLL_CLOEXEC);
+	if (ep->fd >= 0)
+		ep->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	struct epoll_event ev = { .events = EPOLLIN, .data.u64 = UINT64_MAX };
+	if (ep->wake_fd < 0 || epoll_ctl(ep->fd, EPOLL_CTL_ADD, ep->wake_fd, &ev) < 0) {
+		int err = -errno;
+		epoll_shut(lp);
+		return err;
+	}
+	return 0;
+}
+
+/* ---- descriptors and what they are registered for ---- */
+
+static int make_slot(struct epoll *ep, int fd)
+{
+	if ((unsigned)fd < ep->slot_count)
+		return 0;
+	unsigned count = ep->slot_count ? ep->slot_count : 64;
+	while (count <= (unsigned)fd)
+		count *= 2;
+	struct slot *slots = realloc(ep->slots, count * sizeof *slots);
+	if (!slots)
+		return -ENOMEM;
+	memset(slots + ep->slot_count, 0, (count - ep->slot_count) * sizeof *slots);
+	ep->slots = slots;
+	ep->slot_count = count;
+	return 0;
+}
+
+static int mark_changed(struct epoll *ep, int fd)
+{
+	struct slot *s = &ep->slots[fd];
+	if (s->changed)
+		return 0;
+	if (ep->changed_count == ep->changed_room) {
+		unsigned room = ep->changed_room ? 2 * ep->changed_room : 64;
+		int *changed = realloc(ep->changed, room * sizeof *changed);
+		if (!changed)
+			return -ENOMEM;
+		ep->changed = changed;
+		ep->changed_room = room;
+	}
+	ep->changed[ep->changed_count++] = fd;
+	s->changed = true;
+	return 0;
+}
+
+/* The operation is over; done will run at the end of wait(). */
+static void end_op(struct epoll *ep, struct op *op, int res)
+{
+	op->state = ENDING;
+	op->res = res;
+	op->next = NULL;
+	*ep->ending_end = op;
+	ep->ending_end = &op->next;
+}
+
+static void apply_change(struct epoll *ep, int fd)
+{
+	struct slot *s = &ep->slots[fd];
+	uint32_t want = (s->in ? EPOLLIN : 0) | (s->out ? EPOLLOUT : 0);
+	struct epoll_event ev = { .events = want, .data.u64 = (uint64_t)s->gen << 32 | (uint32_t)fd };
+	int err = 0;
+	s->changed = false;
+	if (want == s->armed)
+		return;
+	if (s->armed && (!want || s->exclusive)) {
+		/* With nothing to wait for it must go: errors and hang-ups are always reported. */
+		epoll_ctl(ep->fd, EPOLL_CTL_DEL, fd, &ev);
+		s->armed = 0;
+	}
+	if (want) {
+		s->exclusive = s->in && s->in->flags & OP_EXCLUSIVE;
+		if (s->exclusive)
+			ev.events |= EPOLLEXCLUSIVE;
+		err = epoll_ctl(ep->fd, s->armed ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd, &ev);
+	}
+	if (err == 0) {
+		s->armed = want;
+		return;
+	}
+	err = -errno;
+	struct op *in = s->in, *out = s->out;
+	s->in = s->out = NULL;
+	if (in)
+		end_op(ep, in, err);
+	if (out)
+		end_op(ep, out, err);
+}
+
+static bool reads(const struct op *op)
+{
+	return op->kind <= OP_RECV_MSGS;
+}
+
+/* Takes the operation off its descriptor. */
+static void unhook(struct epoll *ep, struct op *op)
+{
+	struct slot *s = &ep->slots[op->fd];
+	if (reads(op) && op->flags & OP_NOWAIT)
+		return; /* hooked nowhere while it is tried */
+	*(reads(op) ? &s->in : &s->out) = NULL;
+	/* Cannot want memory: the place was got when the operation was hooked, or the next event finds nothing to do. */
+	mark_changed(ep, op->fd);
+}
+
+/* ---- writing ---- */
+
+static int try_write(const struct op *op)
+{
+	for (;;) {
+		int res = op->kind == OP_SEND        ? chime__send_iov(op)
+			  : op->kind == OP_SEND_MSGS ? chime__send_msgs(op)
+						     : chime__connect_result(op->fd);
+		if (res != -EINTR)
+			return res == -EWOULDBLOCK ? -EAGAIN : res;
+	}
+}
+
+static int epoll_submit(struct loop *lp, struct op *op)
+{
+	struct epoll *ep = lp->impl;
+	int err = make_slot(ep, op->fd);
+	if (err < 0)
+		return err;
+	assert(op->state == OWNED);
+	if (reads(op)) {
+		if (op->flags & OP_NOWAIT) {
+			op->next = ep->now;
+			ep->now = op;
+			op->state = WAITING;
+			return 0;
+		}
+		assert(!ep->slots[op->fd].in);
+		if ((err = mark_changed(ep, op->fd)) < 0)
+			return err;
+		ep->slots[op->fd].in = op;
+		op->state = WAITING;
+		return 0;
+	}
+	assert(!ep->slots[op->fd].out);
+	if (op->kind == OP_CONNECT) {
+		op->res = connect(op->fd, &op->u.to->u.sa, op->u.to->len) < 0 ? -errno : 0;
+		if (op->res != -EINPROGRESS && op->res != -EINTR)
+			return 1;
+	} else if (!(op->flags & OP_WAIT_FIRST)) {
+		op->res = try_write(op);
+		if (op->res != -EAGAIN)
+			return 1;
+	}
+	if ((err = mark_changed(ep, op->fd)) < 0)
+		return err;
+	ep->slots[op->fd].out = op;
+	op->state = WAITING;
+	return 0;
+}
+
+static void epoll_cancel(struct loop *lp, struct op *op)
+{
+	struct epoll *ep = lp->impl;
+	if (op->state != WAITING)
+		return; /* its end is on its way */
+	if (reads(op) && op->flags & OP_NOWAIT && op != ep->trying) {
+		op->state = CANCELLED;
+		return;
+	}
+	unhook(ep, op);
+	end_op(ep, op, -ECANCELED);
+}
+
+/* ---- reading ---- */
+
+/* Reports one result; more: the operation goes on. Whether it does after done has run. */
+static bool report(struct loop *lp, struct op *op, struct op_event *ev, bool more)
+{
+	struct epoll *ep = lp->impl;
+	ev->more = more;
+	if (!more) {
+		unhook(ep, op);
+		op->state = OWNED;
+	}
+	op->done(lp, op, ev);
+	return more && op->state == WAITING;
+}
+
+/* After an error or nothing: an end to report, or only nothing there now? Whether the operation goes on. */
+static bool no_result(struct loop *lp, struct op *op, int err)
+{
+	bool nothing = err == -EAGAIN || err == -EINTR;
+	if (!nothing || (err == -EAGAIN && op->flags & OP_NOWAIT))
+		return report(lp, op, &(struct op_event){ .res = err }, false);
+	return true;
+}
+
+static bool do_accept(struct loop *lp, struct op *op)
+{
+	for (unsigned i = 0; i < ACCEPTS; i++) {
+		chime_addr peer = { .len = sizeof peer.u };
+		int fd = accept4(op->fd, &peer.u.sa, &peer.len, SOCK_CLOEXEC | SOCK_NONBLOCK);
+		if (fd < 0 && (errno == ECONNABORTED || errno == EINTR || errno == EPROTO || errno == EPERM))
+			continue; /* that one connection is gone already: accept(2) */
+		if (fd < 0)
+			return no_result(lp, op, -errno);
+		if (peer.len > sizeof peer.u)
+			peer.len = sizeof peer.u;
+		if (!report(lp, op, &(struct op_event){ .res = fd, .peer = &peer }, true))
+			return false;
+	}
+	return true;
+}
+
+static bool do_recv(struct loop *lp, struct op *op)
+{
+	struct epoll *ep = lp->impl;
+	struct buf *b = chime__buf_get(&ep->streams);
+	if (!b)
+		return no_result(lp, op, -ENOMEM);
+	ssize_t n = recv(op->fd, b->data, CHIME_INPUT_MAX, MSG_DONTWAIT);
+	bool more;
+	if (n < 0)
+		more = no_result(lp, op, -errno);
+	else
+		more = report(lp, op, &(struct op_event){ .res = (int)n, .buf = b }, n > 0);
+	buf_unref(b);
+	return more;
+}
+
+static bool do_recv_msg(struct loop *lp, struct op *op)
+{
+	struct epoll *ep = lp->impl;
+	struct slot *s = &ep->slots[op->fd];
+	if (!s->creds) {
+		/* With credentials asked for, a message has a control part, and the end of the connection has none. */
+		int on = 1;
+		setsockopt(op->fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof on);
+		s->creds = true;
+	}
+	struct buf *b = chime__buf_get(&ep->messages);
+	if (!b)
+		return no_result(lp, op, -ENOMEM);
+	union {
+		char bytes[CONTROL_ROOM];
+		struct cmsghdr align;
+	} control;
+	struct iovec iov = { b->data, MESSAGE_ROOM };
+	struct msghdr msg = {
+		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes
+	};
+	ssize_t n = recvmsg(op->fd, &msg, MSG_DONTWAIT);
+	bool more;
+	if (n < 0) {
+		more = no_result(lp, op, -errno);
+	} else {
+		bool end = n == 0 && msg.msg_controllen == 0;
+		struct op_event ev = { .res = (int)n, .buf = b, .end = end, .truncated = msg.msg_flags & MSG_TRUNC };
+		more = report(lp, op, &ev, !end);
+	}
+	buf_unref(b);
+	return more;
+}
+
+static bool do_recv_msgs(struct loop *lp, struct op *op)
+{
+	struct epoll *ep = lp->impl;
+	if (!ep->batch && !(ep->batch = calloc(1, sizeof *ep->batch)))
+		return no_result(lp, op, -ENOMEM);
+	int n = chime__batch_recv(ep->batch, &ep->messages, op->fd, op->flags & OP_PKTINFO);
+	if (n < 0)
+		return no_result(lp, op, n);
+	bool more = report(lp, op, &(struct op_event){ .res = n, .msgs = ep->batch->msg }, true);
+	chime__batch_done(ep->batch, n);
+	return more;
+}
+
+static bool do_read(struct loop *lp, struct op *op)
+{
+	switch (op->kind) {
+	case OP_ACCEPT:
+		return do_accept(lp, op);
+	case OP_RECV:
+		return do_recv(lp, op);
+	case OP_RECV_MSG:
+		return do_recv_msg(lp, op);
+	default:
+		return do_recv_msgs(lp, op);
+	}
+}
+
+static void do_write(struct loop *lp, struct op *op)
+{
+	int res = try_write(op);
+	if (res != -EAGAIN)
+		report(lp, op, &(struct op_event){ .res = res }, false);
+}
+
+/* ---- a wait ---- */
+
+static int run_ending(struct loop *lp)
+{
+	struct epoll *ep = lp->impl;
+	int n = 0;
+	while (ep->ending) {
+		struct op *op = ep->ending;
+		ep->ending = op->next;
+		if (!ep->ending)
+			ep->ending_end = &ep->ending;
+		op->state = OWNED;
+		op->done(lp, op, &(struct op_event){ .res = op->res });
+		n++;
+	}
+	return n;
+}
+
+/* Tries each once; those that go on stay for the next wait. */
+static int run_now(struct loop *lp)
+{
+	struct epoll *ep = lp->impl;
+	struct op *list = ep->now;
+	int n = 0;
+	ep->now = NULL;
+	while (list) {
+		struct op *op = list;
+		list = op->next;
+		n++;
+		if (op->state == CANCELLED) {
+			end_op(ep, op, -ECANCELED);
+			continue;
+		}
+		ep->trying = op;
+		bool more = do_read(lp, op);
+		ep->trying = NULL;
+		if (more) {
+			op->next = ep->now;
+			ep->now = op;
+		}
+	}
+	return n;
+}
+
+static void do_event(struct loop *lp, const struct epoll_event *e)
+{
+	struct epoll *ep = lp->impl;
+	if (e->data.u64 == UINT64_MAX) {
+		uint64_t count;
+		(void)!read(ep->wake_fd, &count, sizeof count);
+		return;
+	}
+	unsigned fd = (uint32_t)e->data.u64;
+	uint32_t gen = (uint32_t)(e->data.u64 >> 32);
+	struct slot *s = &ep->slots[fd];
+	if (s->gen == gen && s->in && e->events & (EPOLLIN | EPOLLHUP | EPOLLERR))
+		do_read(lp, s->in);
+	s = &ep->slots[fd]; /* the table may have moved */
+	if (s->gen == gen && s->out && e->events & (EPOLLOUT | EPOLLHUP | EPOLLERR))
+		do_write(lp, s->out);
+}
+
+static int epoll_wait_(struct loop *lp, int64_t timeout_ns)
+{
+	struct epoll *ep = lp->impl;
+	int ms = -1;
+	for (unsigned i = 0; i < ep->changed_count; i++)
+		apply_change(ep, ep->changed[i]);
+	ep->changed_count = 0;
+	if (ep->ending || ep->now)
+		ms = 0;
+	else if (timeout_ns >= 0)
+		ms = timeout_ns > INT_MAX * 1000000ll ? INT_MAX : (int)((timeout_ns + 999999) / 1000000);
+	int n = epoll_wait(ep->fd, ep->events, EVENTS, ms);
+	if (n < 0 && errno != EINTR)
+		return -errno;
+	lp->now_ns = epoll_mono(lp);
+	int count = n > 0 ? n : 0;
+	for (int i = 0; i < n; i++)
+		do_event(lp, &ep->events[i]);
+	if (ep->now)
+		count += run_now(lp);
+	return count + run_ending(lp);
+}
+
+static void epoll_wake(struct loop *lp)
+{
+	struct epoll *ep = lp->impl;
+	uint64_t one = 1;
+	(void)!write(ep->wake_fd, &one, sizeof one); /* full: it will wake all the same */
+}
+
+static int epoll_close(struct loop *lp, int fd, bool reset)
+{
+	struct epoll *ep = lp->impl;
+	if ((unsigned)fd < ep->slot_count) {
+		struct slot *s = &ep->slots[fd];
+		assert(!s->in && !s->out);
+		s->gen++;
+		s->armed = 0;
+		s->creds = s->exclusive = false;
+	}
+	if (reset) {
+		struct linger now = { 1, 0 };
+		setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+	}
+	return close(fd) < 0 ? -errno : 0;
+}
+
+static int epoll_shutdown(struct loop *lp, int fd, int how)
+{
+	(void)lp;
+	return shutdown(fd, how) < 0 ? -errno : 0;
+}
+
+const struct backend chime__backend_epoll = {
+	.name = "epoll",
+	.probe = epoll_probe,
+	.open = epoll_open,
+	.shut = epoll_shut,
+	.submit = epoll_submit,
+	.cancel = epoll_cancel,
+	.wait = epoll_wait_,
+	.wake = epoll_wake,
+	.close = epoll_close,
+	.shutdown = epoll_shutdown,
+	.mono = epoll_mono,
+	.real = epoll_real,
+};

@@ -1,0 +1,151 @@
+/* The system calls behind the operations. */
+#include "loop/backend/syscalls.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <string.h>
+
+int chime__send_iov(const struct op *op)
+{
+	ssize_t n;
+	if (op->n == 1) {
+		n = send(op->fd, op->u.iov->iov_base, op->u.iov->iov_len, MSG_NOSIGNAL | MSG_DONTWAIT);
+	} else {
+		struct msghdr msg = { .msg_iov = op->u.iov, .msg_iovlen = op->n };
+		n = sendmsg(op->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+	}
+	return n < 0 ? -errno : n > INT_MAX ? INT_MAX : (int)n;
+}
+
+/* The source address of a datagram, as a control message. */
+static void set_source(struct msghdr *h, void *control, const struct op_msg *m)
+{
+	struct cmsghdr *c = control;
+	if (m->local.len == 0)
+		return;
+	h->msg_control = control;
+	memset(control, 0, CONTROL_ROOM);
+	if (m->local.u.sa.sa_family == AF_INET) {
+		struct in_pktinfo info = { .ipi_ifindex = (int)m->local_if, .ipi_spec_dst = m->local.u.in.sin_addr };
+		*c = (struct cmsghdr){ CMSG_LEN(sizeof info), IPPROTO_IP, IP_PKTINFO };
+		memcpy(CMSG_DATA(c), &info, sizeof info);
+		h->msg_controllen = CMSG_SPACE(sizeof info);
+	} else {
+		struct in6_pktinfo info = { m->local.u.in6.sin6_addr, m->local_if };
+		*c = (struct cmsghdr){ CMSG_LEN(sizeof info), IPPROTO_IPV6, IPV6_PKTINFO };
+		memcpy(CMSG_DATA(c), &info, sizeof info);
+		h->msg_controllen = CMSG_SPACE(sizeof info);
+	}
+}
+
+int chime__send_msgs(const struct op *op)
+{
+	struct mmsghdr hdr[OP_MSGS];
+	union {
+		char bytes[CONTROL_ROOM];
+		struct cmsghdr align;
+	} control[OP_MSGS];
+	unsigned n = op->n < OP_MSGS ? op->n : OP_MSGS;
+	for (unsigned i = 0; i < n; i++) {
+		struct op_msg *m = &op->u.msgs[i];
+		hdr[i].msg_len = 0;
+		hdr[i].msg_hdr = (struct msghdr){ .msg_name = m->peer.len ? &m->peer.u.sa : NULL,
+						  .msg_namelen = m->peer.len,
+						  .msg_iov = m->iov,
+						  .msg_iovlen = (size_t)m->n };
+		set_source(&hdr[i].msg_hdr, control[i].bytes, m);
+	}
+	int sent = sendmmsg(op->fd, hdr, n, MSG_NOSIGNAL | MSG_DONTWAIT);
+	return sent < 0 ? -errno : sent;
+}
+
+int chime__connect_result(int fd)
+{
+	int err = 0;
+	socklen_t len = sizeof err;
+	if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &len) < 0)
+		return -errno;
+	return -err;
+}
+
+/* What the control messages say of where the datagram came to. */
+static void read_local(struct op_msg *m, struct msghdr *h)
+{
+	m->local.len = 0;
+	m->local_if = 0;
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(h); c; c = CMSG_NXTHDR(h, c)) {
+		if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO) {
+			struct in_pktinfo info;
+			memcpy(&info, CMSG_DATA(c), sizeof info);
+			m->local.u.in = (struct sockaddr_in){ .sin_family = AF_INET, .sin_addr = info.ipi_spec_dst };
+			m->local.len = sizeof m->local.u.in;
+		} else if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_PKTINFO) {
+			struct in6_pktinfo info;
+			memcpy(&info, CMSG_DATA(c), sizeof info);
+			m->local.u.in6 = (struct sockaddr_in6){ .sin6_family = AF_INET6, .sin6_addr = info.ipi6_addr };
+			m->local.len = sizeof m->local.u.in6;
+			if (IN6_IS_ADDR_LINKLOCAL(&info.ipi6_addr))
+				m->local_if = info.ipi6_ifindex;
+			if (IN6_IS_ADDR_MULTICAST(&info.ipi6_addr))
+				m->local.len = 0; /* no source address: the kernel chooses */
+		}
+	}
+}
+
+/* Makes the n-th place of the batch ready to be received into. */
+static int ready_place(struct batch *bt, struct buf_pool *pool, unsigned n, bool pktinfo)
+{
+	if (!bt->buf[n]) {
+		bt->buf[n] = chime__buf_get(pool);
+		if (!bt->buf[n])
+			return -ENOMEM;
+	}
+	bt->iov[n] = (struct iovec){ bt->buf[n]->data, bt->buf[n]->room };
+	bt->hdr[n].msg_hdr = (struct msghdr){ .msg_name = &bt->peer[n].u.sa,
+					      .msg_namelen = sizeof bt->peer[n].u,
+					      .msg_iov = &bt->iov[n],
+					      .msg_iovlen = 1,
+					      .msg_control = pktinfo ? bt->control[n].bytes : NULL,
+					      .msg_controllen = pktinfo ? CONTROL_ROOM : 0 };
+	return 0;
+}
+
+int chime__batch_recv(struct batch *bt, struct buf_pool *pool, int fd, bool pktinfo)
+{
+	unsigned room = 0;
+	while (room < OP_MSGS && ready_place(bt, pool, room, pktinfo) == 0)
+		room++;
+	if (room == 0)
+		return -ENOMEM;
+	int n = recvmmsg(fd, bt->hdr, room, MSG_DONTWAIT, NULL);
+	if (n < 0)
+		return -errno;
+	for (int i = 0; i < n; i++) {
+		struct op_msg *m = &bt->msg[i];
+		struct msghdr *h = &bt->hdr[i].msg_hdr;
+		m->buf = bt->buf[i];
+		m->data = m->buf->data;
+		m->len = bt->hdr[i].msg_len;
+		m->truncated = h->msg_flags & MSG_TRUNC;
+		m->peer = bt->peer[i];
+		m->peer.len = h->msg_namelen < sizeof m->peer.u ? h->msg_namelen : (socklen_t)sizeof m->peer.u;
+		read_local(m, h);
+	}
+	return n;
+}
+
+void chime__batch_done(struct batch *bt, int n)
+{
+	for (int i = 0; i < n; i++)
+		if (bt->buf[i]->refs > 1) { /* its owner keeps it: another will take its place */
+			buf_unref(bt->buf[i]);
+			bt->buf[i] = NULL;
+		}
+}
+
+void chime__batch_fini(struct batch *bt)
+{
+	for (unsigned i = 0; i < OP_MSGS; i++)
+		if (bt->buf[i])
+			buf_unref(bt->buf[i]);
+}

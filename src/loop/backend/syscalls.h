@@ -1,0 +1,40 @@
+/*
+ * loop/backend/syscalls.h - the system calls behind the operations, as backends need them: never waiting, -errno returned.
+ */
+#ifndef LOOP_BACKEND_SYSCALLS_H
+#define LOOP_BACKEND_SYSCALLS_H
+
+#include "loop/backend.h"
+
+#define CONTROL_ROOM 64 /* bytes: packet info or credentials */
+
+/* Room for a batch of datagrams; made when the first datagram socket comes. */
+struct batch {
+	struct mmsghdr hdr[OP_MSGS];
+	struct iovec iov[OP_MSGS];
+	struct buf *buf[OP_MSGS];
+	chime_addr peer[OP_MSGS];
+	union {
+		char bytes[CONTROL_ROOM];
+		struct cmsghdr align;
+	} control[OP_MSGS];
+	struct op_msg msg[OP_MSGS];
+};
+
+/* What op (OP_SEND, OP_SEND_MSGS) asks for, once. */
+int chime__send_iov(const struct op *op);
+int chime__send_msgs(const struct op *op);
+
+/* Whether the connection that was begun on fd stands. */
+int chime__connect_result(int fd);
+
+/*
+ * Receives up to OP_MSGS datagrams into buffers from the pool: bt->msg[0 .. result - 1], result > 0. After their owner has looked
+ * at them, batch_done() keeps the buffers that nobody has referenced.
+ */
+int chime__batch_recv(struct batch *bt, struct buf_pool *pool, int fd, bool pktinfo);
+void chime__batch_done(struct batch *bt, int n);
+/* Gives all buffers back. */
+void chime__batch_fini(struct batch *bt);
+
+#endif

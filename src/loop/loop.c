@@ -1,0 +1,109 @@
+/* One thread's loop: the order of a turn. */
+#include "loop/loop.h"
+
+#include <assert.h>
+#include <errno.h>
+
+int chime__loop_init(struct loop *lp, const struct backend *backend, void *arg)
+{
+	*lp = (struct loop){ .backend = backend };
+	int err = backend->probe(&lp->caps);
+	if (err == 0)
+		err = backend->open(lp, arg);
+	if (err < 0)
+		return err;
+	lp->later_end = &lp->later;
+	lp->posted_end = &lp->posted;
+	pthread_mutex_init(&lp->lock, NULL);
+	lp->now_ns = backend->mono(lp);
+	chime__timer_init(&lp->timers, lp->now_ns);
+	return 0;
+}
+
+/* Runs what is in *list, and what is added to it meanwhile. */
+static void run_tasks(struct loop *lp, struct loop_task *list)
+{
+	while (list) {
+		struct loop_task *t = list;
+		list = t->next;
+		t->next = NULL;
+		t->run(lp, t);
+	}
+}
+
+static void run_posted(struct loop *lp)
+{
+	/* The unlocked look is enough: a post that it misses has woken the loop for the next turn. */
+	if (!__atomic_load_n(&lp->posted, __ATOMIC_ACQUIRE))
+		return;
+	pthread_mutex_lock(&lp->lock);
+	struct loop_task *list = lp->posted;
+	__atomic_store_n(&lp->posted, NULL, __ATOMIC_RELAXED);
+	lp->posted_end = &lp->posted;
+	pthread_mutex_unlock(&lp->lock);
+	run_tasks(lp, list);
+}
+
+static void run_later(struct loop *lp)
+{
+	while (lp->later) {
+		struct loop_task *list = lp->later;
+		lp->later = NULL;
+		lp->later_end = &lp->later;
+		run_tasks(lp, list);
+	}
+}
+
+int chime__loop_turn(struct loop *lp, int64_t limit_ns)
+{
+	int64_t next_ns = lp->timers.count ? chime__timer_next(&lp->timers, lp->backend->mono(lp)) : -1;
+	if (next_ns >= 0 && (limit_ns < 0 || next_ns < limit_ns))
+		limit_ns = next_ns;
+	if (lp->later)
+		limit_ns = 0;
+	int n = lp->backend->wait(lp, limit_ns);
+	if (n < 0 && n != -EINTR)
+		return n;
+	lp->turns++;
+	chime__timer_run(&lp->timers, lp->now_ns);
+	run_posted(lp);
+	run_later(lp);
+	return 0;
+}
+
+void chime__loop_fini(struct loop *lp)
+{
+	pthread_mutex_lock(&lp->lock);
+	lp->closed = true;
+	pthread_mutex_unlock(&lp->lock);
+	run_posted(lp);
+	run_later(lp);
+	lp->backend->shut(lp);
+	pthread_mutex_destroy(&lp->lock);
+}
+
+int chime__loop_post_from_any(struct loop *lp, struct loop_task *task)
+{
+	task->next = NULL;
+	pthread_mutex_lock(&lp->lock);
+	if (lp->closed) {
+		pthread_mutex_unlock(&lp->lock);
+		return -ECANCELED;
+	}
+	if (lp->posted_end == &lp->posted)
+		__atomic_store_n(&lp->posted, task, __ATOMIC_RELEASE);
+	else
+		*lp->posted_end = task;
+	lp->posted_end = &task->next;
+	/* Under the lock, so that the loop cannot be gone before it is woken. */
+	lp->backend->wake(lp);
+	pthread_mutex_unlock(&lp->lock);
+	return 0;
+}
+
+void chime__loop_later(struct loop *lp, struct loop_task *task)
+{
+	task->next = NULL;
+	*lp->later_end = task;
+	lp->later_end = &task->next;
+}
