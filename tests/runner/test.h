@@ -11,7 +11,9 @@
  *
  * Running the program runs all its tests; names as arguments run those alone; --list lists them. It prints TAP, and last
  * "N passed, N failed, N skipped". A skip needs a reason, which is printed. Exit 0 when none failed.
- * Descriptors and child processes that a test leaves behind are failures of that test.
+ * Descriptors and child processes that a test leaves behind are failures of that test (threads and children that are just
+ * ending get a second for it). The sanitizers' builds get four times the time. A check may fail in any thread and in
+ * forked children, whose exit code is then not 0.
  */
 #ifndef RUNNER_TEST_H
 #define RUNNER_TEST_H
@@ -63,14 +65,17 @@ int64_t test_now(void);
 	}
 
 #define CHECK(cond) assert_true(cond)
-#define CHECK_EQ(got, wanted) assert_int_equal((long long)(got), (long long)(wanted))
-#define CHECK_NE(got, other) assert_int_not_equal((long long)(got), (long long)(other))
+/* Numbers; a negative one is also shown as the errno that it may be. */
+#define CHECK_EQ(got, wanted) test_check_eq((long long)(got), (long long)(wanted), #got, __FILE__, __LINE__)
+#define CHECK_NE(got, other) test_check_ne((long long)(got), (long long)(other), #got, __FILE__, __LINE__)
 #define CHECK_STR(got, wanted) assert_string_equal(got, wanted)
 #define CHECK_MEM(got, wanted, len) assert_memory_equal(got, wanted, len)
 #define CHECK_PTR(got, wanted) assert_ptr_equal(got, wanted)
 /* low <= got <= high, both printed */
 #define CHECK_IN(got, low, high)                                                                                       \
 	test_check_in((long long)(got), (long long)(low), (long long)(high), #got, __FILE__, __LINE__)
+void test_check_eq(long long got, long long wanted, const char *what, const char *file, int line);
+void test_check_ne(long long got, long long other, const char *what, const char *file, int line);
 void test_check_in(long long got, long long low, long long high, const char *what, const char *file, int line);
 #define SKIP(...) test_skip(__VA_ARGS__)
 
