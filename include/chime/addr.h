@@ -30,7 +30,8 @@ typedef struct chime_addr {
 /* No address: family AF_UNSPEC, length 0. */
 CHIME_API chime_addr chime_addr_none(void);
 
-/* Copies what accept(2) or recvfrom(2) gave. -EINVAL: longer than any address can be. */
+/* Copies what accept(2) or recvfrom(2) gave; len 0 is no address. -EINVAL: longer than any address can be, or an
+ * IP address cut short. */
 CHIME_API int chime_addr_from(chime_addr *out, const struct sockaddr *sa, socklen_t len);
 
 /*
@@ -38,14 +39,15 @@ CHIME_API int chime_addr_from(chime_addr *out, const struct sockaddr *sa, sockle
  * interface name or number), "" or NULL for the any address of family; family: AF_INET, AF_INET6, or AF_UNSPEC
  * (whatever host is; "" is AF_INET). port: 0..65535, in host order; an int, so that 70000 is an error and not 4464.
  * Whole text or nothing: "1.2.3.4 " and "1.2.3" are refused.
- * 0, CHIME_ESYNTAX (not numeric, or of the other family), -ERANGE (port), -ENODEV (no such scope).
+ * 0, CHIME_ESYNTAX (not numeric, or of the other family), -ERANGE (port), -ENODEV (no such scope), -EAFNOSUPPORT (family
+ * is none of these).
  */
 CHIME_API int chime_addr_ip(chime_addr *out, int family, const char *host, int port);
 
 /*
  * A unix path, or, with a leading NUL byte, an abstract name. len counts bytes (paths are not text);
  * -ENAMETOOLONG over 107 bytes (108 for abstract names with their leading NUL); len 0 is the unnamed address, which
- * bind(2) turns into a name that the kernel makes up (autobind); unix(7).
+ * bind(2) turns into a name that the kernel makes up (autobind); unix(7). -EINVAL: a NUL within a path.
  */
 CHIME_API int chime_addr_unix(chime_addr *out, const void *path, size_t len);
 
@@ -57,7 +59,9 @@ CHIME_API int chime_addr_tipc(chime_addr *out, uint32_t type, uint32_t instance)
 
 /*
  * Reads what chime_addr_print() prints, for the families that libchime opens:
- *   192.0.2.1:80   [2001:db8::1]:80   [fe80::1%2]:80   /path   ./path   @abstract   vsock:CID:PORT   tipc:TYPE:INSTANCE
+ *   192.0.2.1:80   [2001:db8::1]:80   [fe80::1%2]:80   /path   ./path   @abstract   unnamed
+ *   vsock:CID:PORT ('*' for any)   tipc:TYPE:INSTANCE
+ * Whole text or nothing; on failure *out stays as it was.
  * 0, CHIME_ESYNTAX, -ERANGE, -ENAMETOOLONG, -ENODEV.
  */
 CHIME_API int chime_addr_parse(chime_addr *out, const char *text);

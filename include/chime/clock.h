@@ -26,13 +26,15 @@ CHIME_API int64_t chime_now_real(void);
 
 /*
  * Reads a duration: a decimal number, with a fraction if wanted, and a unit: ns us ms s m h, none means
- * seconds ("0.5", "250ms", "1h"); "forever" is CHIME_FOREVER. Rounded to the nearest nanosecond.
- * 0, or CHIME_ESYNTAX (not of this form), or -ERANGE (over 292 years).
+ * seconds ("0.5", "250ms", "1h"); "forever" is CHIME_FOREVER. Rounded to the nearest nanosecond, a half upwards.
+ * No sign, no blank, a digit on both sides of the point.
+ * 0, or CHIME_ESYNTAX (not of this form), or -ERANGE (over 292 years); on failure *out_ns stays as it was.
  */
 CHIME_API int chime_duration_parse(const char *text, int64_t *out_ns);
 
 /*
- * Prints it in the shortest form that chime_duration_parse() reads back to the same value ("250ms").
+ * Prints it in the shortest form, with its unit, that chime_duration_parse() reads back to the same value ("250ms",
+ * "1.5h"). Negative values, as limits, are "forever".
  * Always NUL-terminated. Returns the length that the text has, as snprintf(3) does.
  */
 CHIME_API size_t chime_duration_print(int64_t ns, char *buf, size_t size);

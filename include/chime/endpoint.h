@@ -63,7 +63,8 @@ typedef struct chime_endpoint {
 	enum chime_scheme scheme;
 	int family;              /* ip schemes: AF_INET or AF_INET6 where pinned (tcp4://), else AF_UNSPEC */
 	char service[32];        /* in front of '=', "" if none */
-	char host[256];          /* ip schemes: "" any, a name or a numeric address (no brackets; %scope stays) */
+	char host[256];          /* ip schemes: "" any; a name or a numeric address (no brackets; %scope stays). udp,
+				    udplite and stamp tell "*", any, from "", which serves loopback (chime-endpoint(7)) */
 	int port;                /* ip schemes 0..65535; ip://HOST/PROTO: the protocol 0..255; -1 none */
 	uint32_t number[2];      /* vsock: cid, port (UINT32_MAX is any, '*'); tipc: type, instance */
 	unsigned char path[108]; /* unix, as chime_addr_unix() takes it (abstract: a leading NUL) */

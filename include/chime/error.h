@@ -33,11 +33,12 @@ enum chime_error {
 
 /*
  * What a code means, in plain lower-case words: "connection refused". Never NULL, a static string, for
- * codes that nobody knows too. Any thread, also in signal handlers.
+ * codes that nobody knows too ("unknown error"); 0 and counts are "success". Any thread, also in signal handlers.
  */
 CHIME_API const char *chime_strerror(int code);
 
-/* Its name: "ECONNREFUSED", "EAI_NONAME", "CHIME_ETIMEOUT"; "UNKNOWN" where there is none. As above. */
+/* Its name: "ECONNREFUSED", "EAI_NONAME", "CHIME_ETIMEOUT"; "UNKNOWN" where there is none, "OK" for 0 and
+ * counts. As above. */
 CHIME_API const char *chime_errname(int code);
 
 #ifdef __cplusplus

@@ -12,12 +12,12 @@ extern "C" {
 #endif
 
 enum chime_option_type {
-	CHIME_OPTION_BOOL,     /* bool; yes no on off true false 1 0 */
-	CHIME_OPTION_INT,      /* int64_t; decimal, min..max; suffixes k M G (1024) if .size is set */
-	CHIME_OPTION_OCTAL,    /* int64_t; 0660: permission bits, min..max */
-	CHIME_OPTION_DURATION, /* int64_t ns; chime_duration_parse(), min..max; "forever" where max is CHIME_FOREVER */
-	CHIME_OPTION_CHOICE,   /* int; the index of the word in .choices */
-	CHIME_OPTION_TEXT,     /* char[max + 1]; at most max bytes */
+	CHIME_OPTION_BOOL,  /* bool; yes no on off true false 1 0 */
+	CHIME_OPTION_INT,   /* int64_t; decimal, min..max; suffixes k M G (1024) if .size is set */
+	CHIME_OPTION_OCTAL, /* int64_t; 0660: permission bits, min..max */
+	CHIME_OPTION_DURATION, /* int64_t ns; chime_duration_parse(), min..max; max CHIME_FOREVER: no limit, and "forever" */
+	CHIME_OPTION_CHOICE, /* int; the index of the word in .choices */
+	CHIME_OPTION_TEXT,   /* char[max + 1]; at most max bytes */
 };
 
 /* One setting. Tables end with a row whose name is NULL. offset: where in the caller's struct the value goes. */
@@ -34,7 +34,8 @@ struct chime_option {
 
 /*
  * Reads text as the value of option o into base + o->offset. On failure nothing is written there and why says, in a
- * sentence fragment, what was expected ("expected a whole number from 1 to 65536").
+ * sentence fragment, what was expected ("expected a whole number from 1 to 65536"). why may be NULL if why_size is 0.
+ * Numbers have no '+', no blanks and (but for OCTAL) no leading zeros; '-' only where min is negative.
  * 0, CHIME_ESYNTAX, -ERANGE.
  */
 CHIME_API int chime_option_set(const struct chime_option *o, void *base, const char *text, char *why, size_t why_size);
