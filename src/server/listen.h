@@ -4,21 +4,24 @@
 #ifndef SERVER_LISTEN_H
 #define SERVER_LISTEN_H
 
+#include "server/path.h"
+
 #include <chime/endpoint.h>
 
 /* One address that an endpoint serves. */
 struct listen_sock {
 	int family, type, protocol;
 	chime_addr addr; /* as bound: with the real port */
-	bool shared;     /* one descriptor that all workers accept or receive from (unix); else one for each worker */
-	int *fds;        /* [workers]; non-blocking, close-on-exec; shared: the same number in each */
+	bool shared;     /* one socket that all workers accept from (unix), each by a duplicate of its own */
+	int *fds; /* [workers]; non-blocking, close-on-exec. A shared datagram socket is the first worker's alone, so
+			    that answers keep their order: -1 in the others */
 };
 
 struct listen_set {
 	unsigned workers, n;
-	struct listen_sock *socks;   /* [n] */
-	char *path;                  /* unix: the file that is ours, removed by close; NULL none */
-	uint64_t path_dev, path_ino; /* ours, and not one that somebody put in its place since */
+	struct listen_sock *socks; /* [n] */
+	char *path;                /* unix: the file that is ours, removed by close; NULL none */
+	struct path_claim claim;   /* which file it is: ours, and not one that somebody put in its place since */
 };
 
 /*
@@ -27,9 +30,10 @@ struct listen_set {
  * Port 0: the same port on all addresses, tried again (bounded) when one is taken; e->port becomes it.
  * The first socket of an address is bound without SO_REUSEPORT, which is set afterwards for its siblings, so that
  * a second server is refused (unless e->set.reuseport). SO_REUSEADDR on stream sockets; TCP_NODELAY and SO_KEEPALIVE on tcp
- * listeners (accepted sockets inherit them); packet info on wildcard datagram sockets.
- * Unix paths: a stale socket file (nobody listens: connect gives ECONNREFUSED) is replaced; a live one is -EADDRINUSE with
- * its holder (SO_PEERCRED), any other file -EEXIST; the mode is set before anyone can connect with another one.
+ * listeners (accepted sockets inherit them); packet info on wildcard datagram sockets, which take no
+ * multicast; room for messages of CHIME_MESSAGE_MAX on unix datagram sockets.
+ * Unix paths: a stale socket file (no socket is bound to it: connect gives ECONNREFUSED) is replaced; a live one is -EADDRINUSE
+ * with its holder, any other file -EEXIST; nobody can ever connect with more than the mode that was asked for.
  * On failure nothing stays open or on disk, and why says: what was tried, on which address, the cause in words, and the holder's
  * pid and name (-EADDRINUSE), the privilege that lacks (-EACCES, -EPERM) or the directory that is missing (-ENOENT).
  * 0; resolver codes; -errno; CHIME_ESCHEME.
