@@ -40,6 +40,7 @@ CHIME_API size_t chime_stream_buffered(const chime_stream *st);
 
 /* Takes all of it, sending as the buffer fills. 0 or the error; *taken (may be NULL) bytes are taken and will not be sent twice. */
 CHIME_API int chime_stream_write(chime_stream *st, const void *buf, size_t len, size_t *taken);
+/* The text goes in whole or, with an error, not at all; it must be shorter than the buffer: CHIME_ETOOLONG. */
 CHIME_API int chime_stream_printf(chime_stream *st, const char *fmt, ...) CHIME_PRINTF(2, 3);
 CHIME_API int chime_stream_flush(chime_stream *st);
 

@@ -1,0 +1,338 @@
+/* From a name to a connected socket: Happy Eyeballs (RFC 8305) over all the addresses that the name stands for. */
+#include "net/resolve.h"
+#include "net/sock.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define ATTEMPT_DELAY (250 * CHIME_MSEC)
+#define ATTEMPT_DELAY_MIN (10 * CHIME_MSEC)
+
+struct race {
+	struct chime_connect_config config;
+	const struct chime_endpoint_settings *set; /* NULL: as the system does */
+	int64_t deadline;                          /* CHIME_FOREVER: none */
+	struct chime_target targets[CHIME_TARGETS];
+	int n, next; /* targets; the first that was not tried */
+	int err;     /* of the attempt that failed last */
+	size_t why_used;
+	int running; /* attempts under way: */
+	struct pollfd poll[CHIME_TARGETS];
+	int target[CHIME_TARGETS];
+};
+
+static void why_add(struct race *r, const char *text)
+{
+	char *to = r->config.why;
+	size_t size = r->config.why_size;
+	if (!to || r->why_used >= size)
+		return;
+	int n = snprintf(to + r->why_used, size - r->why_used, "%s", text);
+	r->why_used += n > 0 ? (size_t)n : 0;
+}
+
+static void why_tried(struct race *r, int target, int err)
+{
+	char text[CHIME_ADDR_TEXT];
+	chime_addr_print(&r->targets[target].addr, text, sizeof(text));
+	if (r->why_used > 0)
+		why_add(r, "; ");
+	why_add(r, text);
+	why_add(r, ": ");
+	why_add(r, chime_strerror(err));
+}
+
+static int race_config(struct race *r, const struct chime_connect_config *config)
+{
+	static const struct chime_connect_config defaults = CHIME_CONNECT_CONFIG_INIT;
+	memset(r, 0, sizeof(*r));
+	r->config = defaults;
+	if (config) {
+		if (config->size < sizeof(*config))
+			return -EINVAL;
+		r->config = *config;
+	}
+	if (r->config.why && r->config.why_size > 0)
+		r->config.why[0] = 0;
+	int64_t timeout_ns = r->config.timeout_ns, delay = r->config.attempt_delay_ns;
+	if (timeout_ns == 0 || timeout_ns < CHIME_FOREVER || delay < 0)
+		return -EINVAL;
+	if (delay == 0)
+		r->config.attempt_delay_ns = ATTEMPT_DELAY;
+	else if (delay < ATTEMPT_DELAY_MIN)
+		r->config.attempt_delay_ns = ATTEMPT_DELAY_MIN;
+	r->deadline = timeout_ns < 0 ? CHIME_FOREVER : chime__deadline_after(timeout_ns);
+	return 0;
+}
+
+/* The families in turn, each in the resolver's order, beginning with the family that the resolver puts first. */
+static void interleave(struct race *r)
+{
+	struct chime_target sorted[CHIME_TARGETS];
+	bool taken[CHIME_TARGETS] = { false };
+	int wanted = r->targets[0].family;
+	for (int i = 0; i < r->n; i++) {
+		int pick = -1;
+		for (int j = 0; j < r->n; j++) {
+			if (taken[j])
+				continue;
+			if (pick < 0)
+				pick = j;
+			if (r->targets[j].family == wanted) {
+				pick = j;
+				break;
+			}
+		}
+		taken[pick] = true;
+		sorted[i] = r->targets[pick];
+		wanted = sorted[i].family == AF_INET6 ? AF_INET : AF_INET6;
+	}
+	memcpy(r->targets, sorted, (size_t)r->n * sizeof(sorted[0]));
+}
+
+static int set_int(int fd, int name, int64_t value)
+{
+	int v = value > INT32_MAX ? INT32_MAX : (int)value;
+	return value < 0 || setsockopt(fd, SOL_SOCKET, name, &v, sizeof(v)) == 0 ? 0 : -errno;
+}
+
+/* A non-blocking socket for a target, bound and set as the caller wants; its descriptor or -errno. */
+static int attempt_socket(const struct race *r, const struct chime_target *t)
+{
+	const chime_addr autobind = { sizeof(sa_family_t), { .sa = { .sa_family = AF_UNIX } } }, *at = r->config.bind;
+	int err = 0, fd = socket(t->family, t->type | SOCK_NONBLOCK | SOCK_CLOEXEC, t->protocol);
+	if (fd < 0)
+		return -errno;
+	if (!at && t->family == AF_UNIX && t->type == SOCK_DGRAM)
+		at = &autobind;
+	if (r->set)
+		err = set_int(fd, SO_RCVBUF, r->set->rcvbuf);
+	if (err == 0 && r->set)
+		err = set_int(fd, SO_SNDBUF, r->set->sndbuf);
+	if (err == 0 && at && bind(fd, &at->u.sa, at->len) < 0)
+		err = -errno;
+	if (err == 0)
+		return fd;
+	close(fd);
+	return err;
+}
+
+static void failed(struct race *r, int target, int err)
+{
+	r->err = err;
+	why_tried(r, target, err);
+}
+
+/* Begins the next attempt. A connected descriptor, -1 under way, or -2: it failed at once. */
+static int attempt(struct race *r)
+{
+	int i = r->next++;
+	const struct chime_target *t = &r->targets[i];
+	int fd = attempt_socket(r, t);
+	if (fd < 0) {
+		failed(r, i, fd);
+		return -2;
+	}
+	if (connect(fd, &t->addr.u.sa, t->addr.len) == 0)
+		return fd;
+	if (errno == EINPROGRESS) {
+		r->poll[r->running] = (struct pollfd){ fd, POLLOUT, 0 };
+		r->target[r->running++] = i;
+		return -1;
+	}
+	failed(r, i, -errno);
+	close(fd);
+	return -2;
+}
+
+static void drop(struct race *r, int k)
+{
+	r->running--;
+	r->poll[k] = r->poll[r->running];
+	r->target[k] = r->target[r->running];
+}
+
+/* Looks at the attempts that poll called ready: the descriptor of one that connected (*target which), or -1. */
+static int harvest(struct race *r, int *target)
+{
+	for (int k = r->running - 1; k >= 0; k--) {
+		int err = 0, fd = r->poll[k].fd;
+		socklen_t len = sizeof(err);
+		if (!r->poll[k].revents)
+			continue;
+		if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &len) < 0)
+			err = errno;
+		*target = r->target[k];
+		drop(r, k);
+		if (err == 0)
+			return fd;
+		failed(r, *target, -err);
+		close(fd);
+	}
+	return -1;
+}
+
+/* Waits for an attempt to end or for until (CHIME_FOREVER: none). poll's count, or -errno; the hook may end it: -EINTR. */
+static int race_wait(struct race *r, int64_t until)
+{
+	for (;;) {
+		int64_t left = chime__time_left(until);
+		struct timespec ts = { left / CHIME_SEC, left % CHIME_SEC };
+		int n = ppoll(r->poll, (nfds_t)r->running, left == CHIME_FOREVER ? NULL : &ts, NULL);
+		if (n >= 0)
+			return n;
+		if (errno != EINTR)
+			return -errno;
+		if (chime__interrupted())
+			return -EINTR;
+	}
+}
+
+/* Runs the attempts to the first that connects: its descriptor and *target, or why none did. */
+static int race_run(struct race *r, int *target)
+{
+	int64_t next_at = 0;
+	for (;;) {
+		if (r->next < r->n && (r->running == 0 || chime__time_left(next_at) == 0)) {
+			*target = r->next;
+			int fd = attempt(r);
+			if (fd >= 0)
+				return fd;
+			next_at = fd == -1 ? chime__deadline_after(r->config.attempt_delay_ns) : 0;
+			continue;
+		}
+		if (r->running == 0)
+			return r->err;
+		int64_t until = r->deadline;
+		if (r->next < r->n && (until == CHIME_FOREVER || next_at < until))
+			until = next_at;
+		int n = race_wait(r, until);
+		if (n < 0)
+			return n;
+		if (n == 0 && until == r->deadline)
+			return CHIME_ETIMEOUT;
+		int running = r->running, fd = n > 0 ? harvest(r, target) : -1;
+		if (fd >= 0)
+			return fd;
+		if (r->running < running)
+			next_at = 0; /* one failed: the next at once */
+	}
+}
+
+/* Takes out the targets that the local address cannot reach. */
+static int keep_bindable(struct race *r)
+{
+	int kept = 0;
+	if (!r->config.bind)
+		return 0;
+	for (int i = 0; i < r->n; i++)
+		if (r->targets[i].family == chime_addr_family(r->config.bind))
+			r->targets[kept++] = r->targets[i];
+	r->n = kept;
+	return kept > 0 ? 0 : -EAFNOSUPPORT;
+}
+
+/* The targets are known: connects to one of them. */
+static int race_out(struct race *r, chime_sock **out)
+{
+	int64_t timeout_ns = chime_default_timeout();
+	int target = 0, err = keep_bindable(r);
+	if (err < 0)
+		return err;
+	interleave(r);
+	int fd = race_run(r, &target);
+	for (int k = 0; k < r->running; k++) {
+		if (fd < 0)
+			why_tried(r, r->target[k], fd);
+		close(r->poll[k].fd);
+	}
+	if (fd < 0)
+		return fd;
+	const struct chime_target *t = &r->targets[target];
+	err = timeout_ns < 0 ? chime__set_nonblock(fd, false) : 0;
+	if (err == 0 && !(*out = chime__sock_new(fd, t->family, t->type, t->protocol, timeout_ns)))
+		err = -ENOMEM;
+	if (err < 0)
+		close(fd);
+	else if (r->config.why && r->config.why_size > 0)
+		r->config.why[0] = 0;
+	return err;
+}
+
+static int unresolved(struct race *r, const char *name, int err)
+{
+	why_add(r, name);
+	why_add(r, ": ");
+	why_add(r, chime_strerror(err));
+	return err;
+}
+
+int chime_create_connection(chime_sock **out, const char *host, int port, const struct chime_connect_config *config)
+{
+	struct race r;
+	*out = NULL;
+	int err = race_config(&r, config);
+	if (err < 0)
+		return err;
+	int n = chime_resolve(host, port, AF_UNSPEC, SOCK_STREAM, IPPROTO_TCP, false, chime__time_left(r.deadline),
+			      r.targets, CHIME_TARGETS);
+	if (n < 0)
+		return unresolved(&r, host && *host ? host : "localhost", n);
+	r.n = n;
+	return race_out(&r, out);
+}
+
+/*
+ * A place that is no IP address has nothing to race with; chime_connect() also waits for the room that a unix listener
+ * lacks, which connect(2) on a non-blocking socket does not.
+ */
+static int connect_one(struct race *r, chime_sock **out)
+{
+	const struct chime_target *t = &r->targets[0];
+	int64_t timeout_ns = chime_default_timeout();
+	int err = keep_bindable(r);
+	if (err < 0)
+		return err;
+	int fd = attempt_socket(r, t);
+	if (fd < 0) {
+		why_tried(r, 0, fd);
+		return fd;
+	}
+	int64_t left = chime__time_left(r->deadline);
+	chime_sock *s = chime__sock_new(fd, t->family, t->type, t->protocol, left == 0 ? 1 : left);
+	if (!s) {
+		close(fd);
+		return -ENOMEM;
+	}
+	err = chime_connect(s, &t->addr);
+	if (err < 0)
+		why_tried(r, 0, err);
+	if (err == 0)
+		err = chime_set_timeout(s, timeout_ns);
+	if (err < 0)
+		chime_free(&s);
+	*out = s;
+	return err;
+}
+
+int chime_connect_endpoint(chime_sock **out, const chime_endpoint *to, const struct chime_connect_config *config)
+{
+	char text[CHIME_ENDPOINT_TEXT];
+	struct race r;
+	*out = NULL;
+	int err = race_config(&r, config);
+	if (err < 0)
+		return err;
+	r.set = &to->set;
+	int n = chime_endpoint_resolve(to, false, chime__time_left(r.deadline), r.targets, CHIME_TARGETS);
+	if (n < 0) {
+		chime_endpoint_print(to, text, sizeof(text));
+		return unresolved(&r, text, n);
+	}
+	r.n = n;
+	return chime_scheme_info(to->scheme)->ip ? race_out(&r, out) : connect_one(&r, out);
+}
