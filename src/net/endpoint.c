@@ -82,6 +82,7 @@ static int read_number(struct reader *r, const char *p, const char *end, uint32_
 {
 	uint64_t n = 0;
 	int err = chime__number(p, (size_t)(end - p), max, &n);
+	*out = 0;
 	if (err < 0)
 		return bad(r, err, p, "expected %s from 0 to %u", what, max);
 	*out = (uint32_t)n;

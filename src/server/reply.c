@@ -1,6 +1,7 @@
 /* The answer that a service puts together, piece by piece. */
 #include "server/reply.h"
 
+#include <assert.h>
 #include <errno.h>
 
 int chime_reply_add(chime_reply *r, const void *bytes, size_t len)
@@ -15,6 +16,7 @@ int chime_reply_add(chime_reply *r, const void *bytes, size_t len)
 	} else {
 		if (r->n == r->max)
 			return -ENOBUFS;
+		assert(r->iov);
 		r->iov[r->n++] = (struct iovec){ (void *)(uintptr_t)bytes, len };
 	}
 	r->answer = true;
