@@ -77,7 +77,7 @@ typedef struct chime_service {
 	 */
 	ssize_t (*received)(const struct chime_input *in, chime_reply *out);
 
-	/* The peer sends no more; all was handed over. The connection closes when all answers are sent and no
+	/* No more input will come (the peer's end, or draining); all was handed over. The connection closes when all answers are sent and no
 	 * chime_conn_hold() is open. */
 	void (*ended)(chime_conn *c, void *state);
 

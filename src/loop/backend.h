@@ -7,7 +7,7 @@
  * is its owner's again.
  *
  * An operation that the system took at once need not wait for its report: submit() then returns 1, the result is in op->res
- * and done is not called. Only OP_SEND, OP_SEND_MSGS and OP_CONNECT end so, and not on every backend (epoll: yes).
+ * and done is not called. Only OP_SEND and OP_SEND_MSGS end so, and not on every backend (epoll: yes).
  *
  * At most one reading (accept, receive) and one writing (send, connect) operation at a time for a descriptor.
  */

@@ -7,6 +7,7 @@
 #include "loop/loop.h"
 #include "server/guard.h"
 #include "server/listen.h"
+#include "server/pending.h"
 
 #include <chime/server.h>
 
@@ -36,9 +37,14 @@ struct conn;
 struct dgram;
 struct acceptor;
 
-/* A list of connections, oldest first. */
-struct conn_list {
-	struct conn *first, *last;
+enum worker_told {
+	TOLD_REFUSED,
+	TOLD_EMFILE,
+	TOLD_STALLED,
+	TOLD_QUEUE,
+	TOLD_ERROR,
+	TOLD_LONG,
+	WORKER_TOLD
 };
 
 struct chime_worker {
@@ -46,23 +52,67 @@ struct chime_worker {
 	struct chime_server *server;
 	const struct chime_server_config *config;
 	unsigned number;
+	pthread_t thread;
 	struct chime_server_stats stats; /* written by this thread alone (stat_add), read by any */
 
-	struct conn_list conns;   /* all of them */
-	struct conn_list stalled; /* with something queued, the one longest without progress first */
+	struct conn **by_id; /* all connections: a hash table by id, a power of 2 of chains */
+	unsigned by_id_size;
+	unsigned conns; /* in it */
+	bool walking;   /* over it: it must not grow now */
+	uint64_t last_id;
+	struct conn *dead; /* CLOSED, to be freed at the end of the turn */
+	struct loop_task reap;
+	bool reaping;
+	struct loop_task relieve;
+	bool relieving;
+
+	struct buf_pool kept;          /* for input that was kept and what comes behind it */
+	struct pending_list stalled;   /* with something queued: the one longest without progress first */
+	struct pending_list lingering; /* the one that began first */
+	struct pending *idle_pendings;
+	unsigned idle_pending_count;
+	uint64_t queue_max; /* this worker's share of the ceiling over all queues */
+
 	struct acceptor *acceptors;
 	struct dgram *dgrams;
-	uint64_t conn_max; /* this worker's share of the ceilings */
-	uint64_t queue_max;
-	uint64_t next_id;
-	struct conn **by_id; /* hash of connections by id; grows */
-	unsigned by_id_size;
-
-	struct chime_timer sweep; /* looks at the stalled ones once a second while there are any */
+	struct chime_timer sweep; /* looks at stalled and lingering ones while there are any */
 	struct chime_timer grace;
+	int64_t told_ns[WORKER_TOLD]; /* when a line of that kind was logged last: floods are counted */
+	uint64_t untold[WORKER_TOLD];
+	unsigned stops; /* of the server's, those that were acted on */
 	bool draining, cut;
 	int result; /* what ended the thread */
 };
+
+/* Makes a worker that no thread runs yet. -errno. backend_arg: for backends that tests make. */
+int chime__worker_init(struct chime_worker *w, struct chime_server *server, const struct chime_server_config *config,
+		       unsigned number, const struct backend *backend, void *backend_arg);
+/* Everything must have ended. */
+void chime__worker_fini(struct chime_worker *w);
+/* One turn; acts on stops. 1: go on; 0: all has ended; negative: the loop is broken. */
+int chime__worker_turn(struct chime_worker *w, int64_t limit_ns);
+/* Until all has ended. */
+void chime__worker_run(struct chime_worker *w);
+
+/* A timer that counts from now. */
+void chime__worker_timer(struct chime_worker *w, struct chime_timer *t, int64_t after_ns, chime_timer_fn *fn,
+			 void *arg);
+/* Sees to it that stalled and lingering connections are looked at. */
+void chime__worker_sweep(struct chime_worker *w);
+/* Sees to it that the sum of all queues comes under its ceiling. */
+void chime__worker_relieve(struct chime_worker *w);
+/* A connection comes and goes; false: over the ceiling of the server. Only for those that count. */
+bool chime__worker_admit(struct chime_worker *w);
+void chime__worker_leave(struct chime_worker *w);
+/* In and out of the table by id. -ENOMEM. */
+int chime__worker_insert(struct chime_worker *w, struct conn *c);
+void chime__worker_remove(struct chime_worker *w, struct conn *c);
+
+/*
+ * Whether a line of that kind may be logged: once a second. If so, *count is how many such things there were since the last
+ * line, this one included.
+ */
+bool chime__worker_tell(struct chime_worker *w, enum worker_told kind, uint64_t *count);
 
 /* Counters: one writer, any reader. */
 static inline void stat_add(uint64_t *counter, uint64_t n)

@@ -254,8 +254,10 @@ static int epoll_submit(struct loop *lp, struct op *op)
 	assert(!ep->slots[op->fd].out);
 	if (op->kind == OP_CONNECT) {
 		op->res = connect(op->fd, &op->u.to->u.sa, op->u.to->len) < 0 ? -errno : 0;
-		if (op->res != -EINPROGRESS && op->res != -EINTR)
-			return 1;
+		if (op->res != -EINPROGRESS && op->res != -EINTR) {
+			end_op(ep, op, op->res);
+			return 0;
+		}
 	} else if (!(op->flags & OP_WAIT_FIRST)) {
 		op->res = try_write(op);
 		if (op->res != -EAGAIN)

@@ -1,0 +1,565 @@
+/* One connection's life: the moves of the drawing in conn.h. */
+#include "server/conn.h"
+
+#include "server/reply.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define BIT(state) (1u << CONN_##state)
+
+const char *const chime__conn_state_name[CONN_STATES] = {
+	"CONNECTING", "OPEN", "DRAINING", "FLUSHING", "LINGERING", "CLOSING", "CLOSED",
+};
+
+const uint8_t chime__conn_next[CONN_STATES] = {
+	[CONN_CONNECTING] = BIT(OPEN) | BIT(CLOSING),
+	[CONN_OPEN] = BIT(DRAINING) | BIT(FLUSHING) | BIT(CLOSING),
+	[CONN_DRAINING] = BIT(FLUSHING) | BIT(CLOSING),
+	[CONN_FLUSHING] = BIT(LINGERING) | BIT(CLOSING),
+	[CONN_LINGERING] = BIT(CLOSING),
+	[CONN_CLOSING] = BIT(CLOSED),
+	[CONN_CLOSED] = 0,
+};
+
+static void conn_go(struct conn *c, enum conn_state to)
+{
+	assert(chime__conn_next[c->base.state] & (1u << to));
+	if (log_wanted(c->base.worker, CHIME_LOG_DEBUG)) {
+		struct chime_log_event e = { .level = CHIME_LOG_DEBUG,
+					     .event = "trace",
+					     .conn = c->id,
+					     .op = chime__conn_state_name[c->base.state],
+					     .msg = chime__conn_state_name[to],
+					     .count = 1 };
+		log_tell(c->base.worker, &e);
+	}
+	c->base.state = to;
+}
+
+/* ---- parts that lie behind the struct ---- */
+
+static struct conn_idle *conn_idle(struct conn *c)
+{
+	return (struct conn_idle *)(c + 1);
+}
+
+static void *conn_state(struct conn *c)
+{
+	return (char *)(c + 1) + (c->timed ? sizeof(struct conn_idle) : 0);
+}
+
+void *chime_conn_state(chime_conn *base)
+{
+	return base->datagram ? NULL : conn_state((struct conn *)base);
+}
+
+static struct conn *of_in(struct op *op)
+{
+	return (struct conn *)((char *)op - offsetof(struct conn, in));
+}
+
+static const chime_service *service_of(const struct conn *c)
+{
+	return c->base.served->service;
+}
+
+/* ---- the idle limit ---- */
+
+void chime__conn_active(struct conn *c)
+{
+	if (c->timed)
+		conn_idle(c)->active_ns = c->base.worker->loop.now_ns;
+}
+
+/* The timer runs once a limit, however much happens meanwhile. */
+static void on_idle(chime_timer *t, void *arg)
+{
+	struct conn *c = arg;
+	struct chime_worker *w = c->base.worker;
+	int64_t left = conn_idle(c)->active_ns + c->base.served->idle_timeout_ns - w->loop.now_ns;
+	if (left > 0) {
+		chime__worker_timer(w, t, left, on_idle, c);
+		return;
+	}
+	stat_add(&w->stats.idle_closed, 1);
+	if (log_wanted(w, CHIME_LOG_INFO)) {
+		struct chime_log_event e = { .level = CHIME_LOG_INFO,
+					     .event = "idle",
+					     .conn = c->id,
+					     .endpoint = c->served_own ? NULL : &c->base.served->endpoint,
+					     .count = 1,
+					     .msg = "closed: nothing came or went" };
+		log_tell(w, &e);
+	}
+	chime__conn_end(c, CHIME_ETIMEOUT, false);
+}
+
+/* ---- ending ---- */
+
+static bool ops_running(const struct conn *c)
+{
+	return op_running(&c->in) || (c->pending && op_running(&c->pending->out));
+}
+
+/* In CLOSING: when no operation is left, the descriptor goes. */
+static void finish(struct conn *c)
+{
+	struct chime_worker *w = c->base.worker;
+	if (ops_running(c) || c->in_call)
+		return;
+	chime__pending_drop(c);
+	if (c->timed)
+		chime__timer_stop(&w->loop.timers, &conn_idle(c)->timer);
+	w->loop.backend->close(&w->loop, c->base.fd, c->reset);
+	conn_go(c, CONN_CLOSED);
+	c->base.fd = -1;
+	if (c->owed) {
+		if (log_wanted(w, CHIME_LOG_DEBUG)) {
+			struct chime_log_event e = { .level = CHIME_LOG_DEBUG,
+						     .event = "close",
+						     .conn = c->id,
+						     .endpoint = c->served_own ? NULL : &c->base.served->endpoint,
+						     .err = c->why,
+						     .count = 1 };
+			log_tell(w, &e);
+		}
+		if (service_of(c)->closed)
+			service_of(c)->closed(&c->base, conn_state(c), c->why);
+	}
+	chime__worker_remove(w, c);
+	chime__worker_leave(w);
+	c->chain = w->dead;
+	w->dead = c;
+	if (!w->reaping) {
+		w->reaping = true;
+		chime__loop_later(&w->loop, &w->reap);
+	}
+}
+
+void chime__conn_reap(struct chime_worker *w)
+{
+	w->reaping = false;
+	while (w->dead) {
+		struct conn *c = w->dead;
+		w->dead = c->chain;
+		if (c->served_own) {
+			free(c->base.served->config);
+			free((void *)c->base.served);
+		}
+		free(c);
+	}
+}
+
+/* An error of the connection: counted and told. */
+static void count_error(struct conn *c, int why)
+{
+	struct chime_worker *w = c->base.worker;
+	bool reset = why == -ECONNRESET || why == -EPIPE;
+	uint64_t count;
+	stat_add(reset ? &w->stats.peer_resets : &w->stats.errors, 1);
+	if (reset || !log_wanted(w, CHIME_LOG_WARN) || !chime__worker_tell(w, TOLD_ERROR, &count))
+		return;
+	struct chime_log_event e = { .level = CHIME_LOG_WARN,
+				     .event = "error",
+				     .conn = c->id,
+				     .endpoint = c->served_own ? NULL : &c->base.served->endpoint,
+				     .err = why,
+				     .count = count,
+				     .msg = "connection ended by an error" };
+	log_tell(w, &e);
+}
+
+void chime__conn_end(struct conn *c, int why, bool reset)
+{
+	struct chime_worker *w = c->base.worker;
+	if (c->base.state >= CONN_CLOSING)
+		return;
+	if (why < 0 && why != CHIME_ETIMEOUT && why != -ECANCELED)
+		count_error(c, why);
+	c->why = why;
+	c->reset = reset;
+	conn_go(c, CONN_CLOSING);
+	if (op_running(&c->in))
+		op_cancel(&w->loop, &c->in);
+	if (c->pending && op_running(&c->pending->out))
+		op_cancel(&w->loop, &c->pending->out);
+	finish(c);
+}
+
+/* ---- reading ---- */
+
+static void on_in(struct loop *lp, struct op *op, const struct op_event *ev);
+
+static void start_reading(struct conn *c)
+{
+	if (op_running(&c->in))
+		return;
+	c->in.done = on_in;
+	c->in.fd = c->base.fd;
+	c->in.kind = c->message ? OP_RECV_MSG : OP_RECV;
+	c->in.flags = c->base.state == CONN_DRAINING ? OP_NOWAIT : 0;
+	int err = op_submit(&c->base.worker->loop, &c->in);
+	if (err < 0)
+		chime__conn_end(c, err, true);
+}
+
+/*
+ * Hands input to the service and its answers to the peer, until all is consumed or the peer takes no more. b holds the input,
+ * and its headroom and pieces are used for the answers.
+ */
+static void feed(struct conn *c, struct buf *b, size_t len, int64_t time_ns)
+{
+	struct chime_worker *w = c->base.worker;
+	const chime_service *service = service_of(c);
+	struct chime_input in = { .data = b->data,
+				  .len = len,
+				  .time_ns = time_ns,
+				  .message = c->message,
+				  .end = c->input_ended,
+				  .config = c->base.served->config,
+				  .state = conn_state(c),
+				  .conn = &c->base };
+	for (;;) {
+		struct chime_reply r;
+		reply_init(&r, b->iov, BUF_IOVS, b->scratch, BUF_SCRATCH);
+		c->in_call = true;
+		ssize_t used = service->received(&in, &r);
+		c->in_call = false;
+		if (c->base.state == CONN_CLOSING) { /* it was ended meanwhile */
+			finish(c);
+			return;
+		}
+		if (c->message) {
+			if (used < 0) {
+				stat_add(used == -ELOOP ? &w->stats.dropped_loop : &w->stats.dropped_queue, 1);
+				r.answer = false;
+			}
+			used = (ssize_t)in.len;
+		}
+		if (used < 0 || (size_t)used > in.len) {
+			chime__conn_end(c, used < 0 ? (int)used : -EINVAL, true);
+			return;
+		}
+		in.data += used;
+		in.len -= (size_t)used;
+		int sent = 1;
+		if (r.answer) {
+			stat_add(&w->stats.answers, reply_answers(&r));
+			sent = chime__pending_reply(c, b, &r);
+		} else {
+			sent = chime__pending_pump(c);
+		}
+		if (sent < 0) {
+			chime__conn_end(c, sent, true);
+			return;
+		}
+		bool partial = used == 0 && !c->message;
+		if (in.len == 0 || c->base.state == CONN_FLUSHING || (partial && c->input_ended))
+			return; /* consumed, or never will be */
+		if (partial && in.len >= CHIME_INPUT_MAX) {
+			chime__conn_end(c, -EMSGSIZE, true);
+			return;
+		}
+		if (partial || !sent) {
+			int err = chime__pending_keep(c, in.data, in.len, time_ns, partial);
+			if (err < 0)
+				chime__conn_end(c, err, true);
+			return;
+		}
+	}
+}
+
+/* The input that was kept, with what has come since behind it, in one buffer. NULL: no memory. */
+static struct buf *take_rest(struct conn *c, struct buf_pool *pool, const unsigned char *more, size_t *len)
+{
+	struct pending *p = c->pending;
+	struct buf *b = chime__buf_get(pool);
+	if (!b)
+		return NULL;
+	assert(p->rest->len + *len <= b->room);
+	memcpy(b->data, p->rest->data, p->rest->len);
+	if (*len)
+		memcpy(b->data + p->rest->len, more, *len);
+	*len += p->rest->len;
+	chime__pending_no_rest(c);
+	return b;
+}
+
+/* Hands over again what was kept. */
+static void feed_rest(struct conn *c)
+{
+	size_t len = 0;
+	int64_t time_ns = c->pending->rest_time_ns;
+	struct buf *b = take_rest(c, &c->base.worker->kept, NULL, &len);
+	if (!b) {
+		chime__conn_end(c, -ENOMEM, true);
+		return;
+	}
+	feed(c, b, len, time_ns);
+	buf_unref(b);
+}
+
+static void on_input(struct conn *c, const struct op_event *ev)
+{
+	struct chime_worker *w = c->base.worker;
+	size_t len = (size_t)ev->res;
+	if (c->base.state == CONN_LINGERING)
+		return; /* thrown away */
+	/* Read after the receive, and for each receive anew: a stamp must not be older than what it stamps. */
+	int64_t time_ns = w->loop.backend->real(&w->loop);
+	stat_add(&w->stats.received_bytes, len);
+	chime__conn_active(c);
+	c->busy = true;
+	if (c->message) {
+		uint64_t count;
+		stat_add(&w->stats.messages, 1);
+		if (ev->truncated) {
+			stat_add(&w->stats.dropped_long, 1);
+			if (log_wanted(w, CHIME_LOG_WARN) && chime__worker_tell(w, TOLD_LONG, &count)) {
+				struct chime_log_event e = { .level = CHIME_LOG_WARN,
+							     .event = "drop",
+							     .conn = c->id,
+							     .endpoint = &c->base.served->endpoint,
+							     .op = "recv",
+							     .err = -EMSGSIZE,
+							     .count = count,
+							     .msg = "message too long, not answered" };
+				log_tell(w, &e);
+			}
+			return;
+		}
+	}
+	if (c->pending && c->pending->rest) {
+		struct buf *b = take_rest(c, &w->kept, ev->buf->data, &len);
+		if (!b) {
+			chime__conn_end(c, -ENOMEM, true);
+			return;
+		}
+		feed(c, b, len, time_ns);
+		buf_unref(b);
+		return;
+	}
+	feed(c, ev->buf, len, time_ns);
+}
+
+static void on_in(struct loop *lp, struct op *op, const struct op_event *ev)
+{
+	struct conn *c = of_in(op);
+	(void)lp;
+	if (c->base.state == CONN_CLOSING) {
+		finish(c);
+		return;
+	}
+	if (c->message ? ev->end : ev->res == 0)
+		c->peer_ended = c->input_ended = true;
+	else if (ev->res >= 0)
+		on_input(c, ev);
+	else if (ev->res == -EAGAIN)
+		c->input_ended = true; /* draining: nothing more is there */
+	else if (ev->res != -ECANCELED)
+		chime__conn_end(c, ev->res, false);
+	chime__conn_settle(c);
+}
+
+/* ---- what is next ---- */
+
+/* All is sent and nobody holds: the peer's end, or ours. */
+static void flushed(struct conn *c)
+{
+	struct chime_worker *w = c->base.worker;
+	if (c->peer_ended || (w->draining && !c->busy)) {
+		chime__conn_end(c, 0, false);
+		return;
+	}
+	int err = w->loop.backend->shutdown(&w->loop, c->base.fd, SHUT_WR);
+	if (err == 0)
+		err = chime__pending_list(c, &w->lingering);
+	if (err < 0) {
+		chime__conn_end(c, err == -ENOTCONN ? -ECONNRESET : err, false);
+		return;
+	}
+	conn_go(c, CONN_LINGERING);
+	start_reading(c);
+}
+
+void chime__conn_settle(struct conn *c)
+{
+	while (!c->in_call) {
+		bool blocked = chime__pending_out(c);
+		switch (c->base.state) {
+		case CONN_OPEN:
+		case CONN_DRAINING:
+			if (blocked) {
+				if (op_running(&c->in))
+					op_cancel(&c->base.worker->loop, &c->in);
+				return;
+			}
+			if (c->pending && c->pending->rest && (!c->pending->rest_partial || c->input_ended)) {
+				feed_rest(c);
+				continue;
+			}
+			if (!c->input_ended) {
+				start_reading(c);
+				return;
+			}
+			conn_go(c, CONN_FLUSHING);
+			if (service_of(c)->ended) {
+				c->in_call = true;
+				service_of(c)->ended(&c->base, conn_state(c));
+				c->in_call = false;
+				if (c->base.state == CONN_CLOSING)
+					finish(c);
+				else if (chime__pending_pump(c) < 0)
+					chime__conn_end(c, -ECONNRESET, true);
+			}
+			continue;
+		case CONN_FLUSHING:
+			if (op_running(&c->in)) {
+				op_cancel(&c->base.worker->loop, &c->in);
+				return; /* goes on when it has ended */
+			}
+			if (!blocked && c->holds == 0)
+				flushed(c);
+			return;
+		case CONN_LINGERING:
+			if (c->peer_ended)
+				chime__conn_end(c, 0, false);
+			else
+				start_reading(c);
+			return;
+		default:
+			return;
+		}
+	}
+}
+
+void chime__conn_sent(struct conn *c, int err)
+{
+	if (c->base.state == CONN_CLOSING) {
+		finish(c);
+		return;
+	}
+	if (c->base.state == CONN_CONNECTING) {
+		chime__pending_tidy(c);
+		if (err < 0) {
+			chime__conn_end(c, err, false);
+		} else {
+			conn_go(c, CONN_OPEN);
+			chime__conn_open(c, NULL);
+		}
+		return;
+	}
+	if (err == 0)
+		err = chime__pending_pump(c);
+	if (err < 0)
+		chime__conn_end(c, err, false);
+	chime__conn_settle(c);
+}
+
+void chime__conn_flush(struct conn *c)
+{
+	if (c->base.state != CONN_OPEN && c->base.state != CONN_DRAINING)
+		return;
+	conn_go(c, CONN_FLUSHING);
+	c->busy = true;
+	if (c->pending && c->pending->rest)
+		chime__pending_no_rest(c);
+	chime__conn_settle(c);
+}
+
+void chime__conn_drain(struct conn *c)
+{
+	struct chime_worker *w = c->base.worker;
+	if (c->base.state == CONN_CONNECTING) {
+		chime__conn_end(c, -ECANCELED, false);
+		return;
+	}
+	if (c->base.state != CONN_OPEN)
+		return; /* it is ending already */
+	c->busy = chime__pending_out(c) || c->holds || (c->pending && c->pending->rest);
+	conn_go(c, CONN_DRAINING);
+	if (op_running(&c->in))
+		op_cancel(&w->loop, &c->in);
+	else
+		chime__conn_settle(c);
+}
+
+/* ---- beginning ---- */
+
+struct conn *chime__conn_new(struct chime_worker *w, const struct served *served, int type, int fd)
+{
+	bool timed = served->idle_timeout_ns != CHIME_FOREVER;
+	struct conn *c = calloc(1, sizeof *c + (timed ? sizeof(struct conn_idle) : 0) + served->service->state_size);
+	if (!c)
+		return NULL;
+	c->base.worker = w;
+	c->base.served = served;
+	c->base.fd = fd;
+	c->timed = timed;
+	c->message = type == SOCK_SEQPACKET;
+	w->last_id += w->config->workers;
+	c->id = w->last_id;
+	if (chime__worker_insert(w, c) < 0) {
+		free(c);
+		return NULL;
+	}
+	return c;
+}
+
+void chime__conn_open(struct conn *c, const chime_addr *peer)
+{
+	struct chime_worker *w = c->base.worker;
+	if (c->timed) {
+		chime__conn_active(c);
+		chime__worker_timer(w, &conn_idle(c)->timer, c->base.served->idle_timeout_ns, on_idle, c);
+	}
+	if (log_wanted(w, CHIME_LOG_INFO)) {
+		struct chime_log_event e = { .level = CHIME_LOG_INFO,
+					     .event = "open",
+					     .conn = c->id,
+					     .peer = peer,
+					     .endpoint = c->served_own ? NULL : &c->base.served->endpoint,
+					     .count = 1 };
+		log_tell(w, &e);
+	}
+	if (service_of(c)->opened) {
+		c->in_call = true;
+		int no = service_of(c)->opened(&c->base, conn_state(c));
+		c->in_call = false;
+		if (no) {
+			c->owed = false;
+			stat_add(&w->stats.refused, 1);
+			chime__conn_end(c, -ECANCELED, false);
+		}
+		if (c->base.state == CONN_CLOSING) {
+			finish(c);
+			return;
+		}
+	}
+	stat_add(c->served_own ? &w->stats.connected : &w->stats.accepted, 1);
+	int err = chime__pending_pump(c);
+	if (err < 0) {
+		chime__conn_end(c, err, true);
+		return;
+	}
+	chime__conn_settle(c);
+	if (w->draining)
+		chime__conn_drain(c);
+}
+
+void chime__conn_accepted(struct chime_worker *w, const struct served *served, int type, int fd, const chime_addr *peer)
+{
+	struct conn *c = chime__conn_new(w, served, type, fd);
+	if (!c) {
+		stat_add(&w->stats.refused, 1);
+		w->loop.backend->close(&w->loop, fd, true);
+		chime__worker_leave(w);
+		return;
+	}
+	c->base.state = CONN_OPEN;
+	c->owed = true;
+	chime__conn_open(c, peer);
+}

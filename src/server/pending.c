@@ -1,0 +1,381 @@
+/* What a connection could not finish at once. */
+#include "server/pending.h"
+
+#include "server/conn.h"
+#include "server/reply.h"
+#include "server/worker.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define IDLE_MAX 64     /* pendings that a worker keeps for the next use */
+#define BLOCK_ROOM 4096 /* a new block on a stream has at least this room: small sends share it */
+
+static struct pending *of_op(struct op *op)
+{
+	return (struct pending *)((char *)op - offsetof(struct pending, out));
+}
+
+/* ---- the struct itself ---- */
+
+static void on_out(struct loop *lp, struct op *op, const struct op_event *ev);
+
+struct pending *chime__pending_get(struct conn *c)
+{
+	struct chime_worker *w = c->base.worker;
+	struct pending *p = c->pending;
+	if (p)
+		return p;
+	p = w->idle_pendings;
+	if (p) {
+		w->idle_pendings = p->next;
+		w->idle_pending_count--;
+	} else {
+		p = malloc(sizeof *p);
+		if (!p)
+			return NULL;
+	}
+	p->prev = p->next = NULL;
+	p->listed = NULL;
+	p->buf = NULL;
+	p->first = p->last = p->rest = NULL;
+	p->blocks_bytes = p->charged = 0;
+	p->rest_partial = false;
+	p->out.state = 0;
+	p->out.done = on_out;
+	p->out.fd = c->base.fd;
+	p->out.kind = OP_SEND;
+	p->out.flags = 0;
+	p->conn = c;
+	c->pending = p;
+	return p;
+}
+
+/* Keeps the worker's sum of queued bytes. */
+static void recharge(struct pending *p)
+{
+	struct chime_worker *w = p->conn->base.worker;
+	size_t now = p->blocks_bytes + (p->rest ? p->rest->room : 0) + (p->buf ? p->buf->room : 0);
+	if (now > p->charged)
+		stat_add(&w->stats.queued_bytes, now - p->charged);
+	else if (now < p->charged)
+		stat_sub(&w->stats.queued_bytes, p->charged - now);
+	p->charged = now;
+}
+
+void chime__pending_tidy(struct conn *c)
+{
+	struct chime_worker *w = c->base.worker;
+	struct pending *p = c->pending;
+	if (!p || p->buf || p->first || p->rest || p->listed || op_running(&p->out))
+		return;
+	if (p->charged)
+		recharge(p);
+	c->pending = NULL;
+	if (w->idle_pending_count < IDLE_MAX) {
+		p->next = w->idle_pendings;
+		w->idle_pendings = p;
+		w->idle_pending_count++;
+	} else {
+		free(p);
+	}
+}
+
+void chime__pending_drop(struct conn *c)
+{
+	struct pending *p = c->pending;
+	if (!p)
+		return;
+	assert(!op_running(&p->out));
+	if (p->buf)
+		buf_unref(p->buf);
+	p->buf = NULL;
+	while (p->first) {
+		struct block *b = p->first;
+		p->first = b->next;
+		free(b);
+	}
+	p->last = NULL;
+	p->blocks_bytes = 0;
+	free(p->rest);
+	p->rest = NULL;
+	chime__pending_unlist(p);
+	recharge(p);
+	chime__pending_tidy(c);
+}
+
+void chime__pending_fini(struct chime_worker *w)
+{
+	while (w->idle_pendings) {
+		struct pending *p = w->idle_pendings;
+		w->idle_pendings = p->next;
+		free(p);
+	}
+	w->idle_pending_count = 0;
+}
+
+void chime__pending_unlist(struct pending *p)
+{
+	struct pending_list *list = p->listed;
+	if (!list)
+		return;
+	*(p->prev ? &p->prev->next : &list->first) = p->next;
+	*(p->next ? &p->next->prev : &list->last) = p->prev;
+	p->prev = p->next = NULL;
+	p->listed = NULL;
+}
+
+int chime__pending_list(struct conn *c, struct pending_list *list)
+{
+	struct pending *p = chime__pending_get(c);
+	if (!p)
+		return -ENOMEM;
+	chime__pending_unlist(p);
+	p->since_ns = c->base.worker->loop.now_ns;
+	p->prev = list->last;
+	*(list->last ? &list->last->next : &list->first) = p;
+	list->last = p;
+	p->listed = list;
+	chime__worker_sweep(c->base.worker);
+	return 0;
+}
+
+bool chime__pending_out(const struct conn *c)
+{
+	const struct pending *p = c->pending;
+	return p && (p->buf || p->first || op_running(&p->out));
+}
+
+/* ---- blocks ---- */
+
+static struct block *new_block(size_t len, size_t room)
+{
+	struct block *b = malloc(sizeof *b + room);
+	if (!b)
+		return NULL;
+	*b = (struct block){ .len = len, .room = room };
+	return b;
+}
+
+int chime__pending_add(struct conn *c, const void *bytes, size_t len)
+{
+	struct chime_worker *w = c->base.worker;
+	struct pending *p = chime__pending_get(c);
+	if (!p)
+		return -ENOMEM;
+	if (len > w->config->queue_conn_max || p->blocks_bytes > w->config->queue_conn_max - len) {
+		chime__pending_tidy(c);
+		return -ENOBUFS;
+	}
+	struct block *last = p->last;
+	if (c->message || !last || last->room - last->len < len) {
+		struct block *b = new_block(0, c->message || len > BLOCK_ROOM ? len : BLOCK_ROOM);
+		if (!b) {
+			chime__pending_tidy(c);
+			return -ENOMEM;
+		}
+		*(last ? &last->next : &p->first) = b;
+		p->last = last = b;
+	}
+	memcpy(last->data + last->len, bytes, len);
+	last->len += len;
+	p->blocks_bytes += len;
+	recharge(p);
+	return 0;
+}
+
+int chime__pending_keep(struct conn *c, const unsigned char *data, size_t len, int64_t time_ns, bool partial)
+{
+	struct pending *p = chime__pending_get(c);
+	struct block *b = new_block(len, len);
+	if (!p || !b) {
+		free(b);
+		return -ENOMEM;
+	}
+	assert(!p->rest);
+	memcpy(b->data, data, len);
+	p->rest = b;
+	p->rest_time_ns = time_ns;
+	p->rest_partial = partial;
+	recharge(p);
+	return 0;
+}
+
+void chime__pending_no_rest(struct conn *c)
+{
+	free(c->pending->rest);
+	c->pending->rest = NULL;
+	recharge(c->pending);
+}
+
+/* ---- sending ---- */
+
+/* Takes n sent bytes off the pieces of op. Whether all are gone. */
+static bool advance(struct op *op, size_t n)
+{
+	while (op->n && n >= op->u.iov->iov_len) {
+		n -= op->u.iov->iov_len;
+		op->u.iov++;
+		op->n--;
+	}
+	if (op->n) {
+		op->u.iov->iov_base = (char *)op->u.iov->iov_base + n;
+		op->u.iov->iov_len -= n;
+	}
+	return op->n == 0;
+}
+
+/* What is left of the answer in p->buf becomes a block in front of all others: a peer that is slow holds no buffer. */
+static int set_aside(struct pending *p)
+{
+	size_t left = 0;
+	for (unsigned i = 0; i < p->out.n; i++)
+		left += p->out.u.iov[i].iov_len;
+	struct block *b = new_block(left, left);
+	if (!b)
+		return -ENOMEM;
+	unsigned char *to = b->data;
+	for (unsigned i = 0; i < p->out.n; i++) {
+		memcpy(to, p->out.u.iov[i].iov_base, p->out.u.iov[i].iov_len);
+		to += p->out.u.iov[i].iov_len;
+	}
+	b->next = p->first;
+	p->first = b;
+	if (!p->last)
+		p->last = b;
+	p->blocks_bytes += left;
+	buf_unref(p->buf);
+	p->buf = NULL;
+	return 0;
+}
+
+/* Accounts for n bytes that went: whether something is left of what is under way. */
+static bool account(struct conn *c, size_t n)
+{
+	struct pending *p = c->pending;
+	stat_add(&c->base.worker->stats.sent_bytes, n);
+	chime__conn_active(c);
+	if (p->buf) {
+		if (!advance(&p->out, n))
+			return true;
+		buf_unref(p->buf);
+		p->buf = NULL;
+		return false;
+	}
+	p->blocks_bytes -= n;
+	while (p->first && (n >= p->first->len - p->first->sent)) {
+		struct block *b = p->first;
+		n -= b->len - b->sent;
+		p->first = b->next;
+		free(b);
+		if (c->message)
+			break;
+	}
+	if (!p->first)
+		p->last = NULL;
+	else
+		p->first->sent += n;
+	return p->first != NULL;
+}
+
+/* A message that can't be sent for its size harms none but itself. Whether err was that. */
+static bool too_long(struct conn *c, int err)
+{
+	struct pending *p = c->pending;
+	if (!c->message || (err != -EMSGSIZE && err != -ENOBUFS))
+		return false;
+	stat_add(&c->base.worker->stats.dropped_long, 1);
+	if (p->buf) {
+		buf_unref(p->buf);
+		p->buf = NULL;
+	} else if (p->first) {
+		struct block *b = p->first;
+		p->blocks_bytes -= b->len - b->sent;
+		p->first = b->next;
+		if (!p->first)
+			p->last = NULL;
+		free(b);
+	}
+	return true;
+}
+
+int chime__pending_pump(struct conn *c)
+{
+	struct chime_worker *w = c->base.worker;
+	struct pending *p = c->pending;
+	if (!p)
+		return 1;
+	uint8_t flags = 0;
+	while (!op_running(&p->out) && (p->buf || p->first)) {
+		if (!p->buf) {
+			p->out.u.iov = p->iov;
+			p->out.n = 0;
+			for (struct block *b = p->first; b && p->out.n < (c->message ? 1 : PENDING_IOVS); b = b->next)
+				p->iov[p->out.n++] = (struct iovec){ b->data + b->sent, b->len - b->sent };
+		}
+		p->out.flags = flags;
+		int res = op_submit(&w->loop, &p->out);
+		if (res == 0)
+			break;
+		if (res > 0)
+			res = p->out.res;
+		if (res < 0 && !too_long(c, res))
+			return res;
+		if (res >= 0 && account(c, (size_t)res)) {
+			flags = OP_WAIT_FIRST; /* it took a part: there is no more room now */
+			if (p->buf && (res = set_aside(p)) < 0)
+				return res;
+		}
+	}
+	if (!chime__pending_out(c)) {
+		if (p->listed == &w->stalled)
+			chime__pending_unlist(p);
+		recharge(p);
+		chime__pending_tidy(c);
+		return 1;
+	}
+	recharge(p);
+	chime__worker_relieve(w);
+	if (p->listed != &w->stalled)
+		return chime__pending_list(c, &w->stalled);
+	return 0;
+}
+
+int chime__pending_reply(struct conn *c, struct buf *b, struct chime_reply *r)
+{
+	struct pending *p = chime__pending_get(c);
+	if (!p)
+		return -ENOMEM;
+	assert(!p->buf && !op_running(&p->out));
+	p->buf = buf_ref(b);
+	p->out.u.iov = r->iov;
+	p->out.n = (uint16_t)r->n;
+	return chime__pending_pump(c);
+}
+
+/* What was under way has gone, or a part of it, or it failed. */
+static void on_out(struct loop *lp, struct op *op, const struct op_event *ev)
+{
+	struct pending *p = of_op(op);
+	struct conn *c = p->conn;
+	(void)lp;
+	int err = 0;
+	if (c->base.state >= CONN_CLOSING || op->kind == OP_CONNECT) {
+		chime__conn_sent(c, ev->res);
+		return;
+	}
+	if (ev->res < 0) {
+		if (!too_long(c, ev->res))
+			err = ev->res;
+	} else {
+		account(c, (size_t)ev->res);
+		if (ev->res > 0 && p->listed) { /* progress: behind all others */
+			struct pending_list *list = p->listed;
+			chime__pending_list(c, list);
+		}
+	}
+	chime__conn_sent(c, err);
+}

@@ -1,0 +1,484 @@
+/* A server's life: endpoints added, opened, served by workers, drained. */
+#include "server/server.h"
+
+#include "server/acceptor.h"
+#include "server/dgram.h"
+
+#include <chime/stamp.h>
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdalign.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#define WORKERS_MAX 256
+#define SPARE_FDS 64 /* descriptors that are not for connections: loops, logs, what services open */
+
+static int cores(void)
+{
+	cpu_set_t set;
+	return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+}
+
+static bool config_valid(const struct chime_server_config *c)
+{
+	return c->size == sizeof *c && c->workers <= WORKERS_MAX && c->queue_conn_max > 0 && c->queue_total_max > 0 &&
+	       c->grace_ns >= 0 && c->datagram_rate >= 0 && c->datagram_rate_total >= 0 &&
+	       (c->idle_timeout_ns > 0 || c->idle_timeout_ns == CHIME_FOREVER) &&
+	       (c->stall_timeout_ns > 0 || c->stall_timeout_ns == CHIME_FOREVER);
+}
+
+int chime_server_new(chime_server **out, const struct chime_server_config *config)
+{
+	*out = NULL;
+	if (!config || !config_valid(config))
+		return -EINVAL;
+	const char *name = config->backend ? config->backend : "auto";
+	if (strcmp(name, "auto") && strcmp(name, "epoll"))
+		return -EPROTONOSUPPORT;
+	chime_server *s = calloc(1, sizeof *s);
+	if (!s)
+		return -ENOMEM;
+	s->config = *config;
+	s->backend = &chime__backend_epoll;
+	s->backend_why = strcmp(name, "auto") ? "as asked for" : "the one that this release has";
+	if (s->config.workers == 0)
+		s->config.workers = (unsigned)cores() < WORKERS_MAX ? (unsigned)cores() : WORKERS_MAX;
+	pthread_condattr_t attr;
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&s->ended, &attr);
+	pthread_condattr_destroy(&attr);
+	pthread_mutex_init(&s->lock, NULL);
+	*out = s;
+	return 0;
+}
+
+__attribute__((format(printf, 2, 3))) static void set_why(chime_server *s, const char *fmt, ...)
+{
+	va_list ap;
+	va_start(ap, fmt);
+	vsnprintf(s->why, sizeof s->why, fmt, ap);
+	va_end(ap);
+}
+
+const char *chime_server_why(const chime_server *s)
+{
+	return s->why;
+}
+
+/* ---- endpoints ---- */
+
+static const struct chime_option engine_options[] = {
+	{ .name = "rate",
+	  .type = CHIME_OPTION_INT,
+	  .offset = offsetof(struct served_options, rate),
+	  .min = 0,
+	  .max = 1000000000,
+	  .metavar = "N",
+	  .help = "udp: answers a second to one source, 0 for no limit (default 10000)" },
+	{ .name = "idle-timeout",
+	  .type = CHIME_OPTION_DURATION,
+	  .offset = offsetof(struct served_options, idle_timeout_ns),
+	  .min = 1,
+	  .max = CHIME_FOREVER,
+	  .metavar = "DURATION",
+	  .help = "connections: closed when nothing came or went so long (default forever)" },
+	{ .name = NULL },
+};
+
+static unsigned rows(const struct chime_option *table)
+{
+	unsigned n = 0;
+	while (table && table[n].name)
+		n++;
+	return n;
+}
+
+/* Where the service's configuration begins behind the engine's options in one piece of memory. */
+static size_t config_offset(void)
+{
+	size_t a = alignof(max_align_t);
+	return (sizeof(struct served_options) + a - 1) / a * a;
+}
+
+/* Both tables as one, the service's rows moved behind the engine's values. NULL: no memory. */
+static struct chime_option *join_options(const chime_service *service)
+{
+	unsigned n = rows(engine_options), m = rows(service->options);
+	struct chime_option *all = calloc(n + m + 1, sizeof *all);
+	if (!all)
+		return NULL;
+	memcpy(all, engine_options, n * sizeof *all);
+	for (unsigned i = 0; i < m; i++) {
+		all[n + i] = service->options[i];
+		all[n + i].offset += config_offset();
+	}
+	return all;
+}
+
+__attribute__((format(printf, 3, 4))) static int bad(struct chime_endpoint_error *error, int code, const char *fmt, ...)
+{
+	va_list ap;
+	va_start(ap, fmt);
+	if (error) {
+		error->at = 0;
+		vsnprintf(error->message, sizeof error->message, fmt, ap);
+	}
+	va_end(ap);
+	return code;
+}
+
+/* Which service the text asks for. */
+static int choose_service(const char *text, const chime_service **service, struct chime_endpoint_error *error)
+{
+	char name[32];
+	size_t len = chime_endpoint_service(text, name, sizeof name);
+	if (*service) {
+		if (len && strcmp(name, (*service)->name))
+			return bad(error, -EINVAL,
+				   "this endpoint names the service \"%s\", it is to be served by \"%s\"", name,
+				   (*service)->name);
+	} else {
+		*service = chime_service_find(len ? name : "stamp");
+		if (!*service) {
+			char known[128] = "";
+			for (unsigned i = 0; chime_service_at(i); i++)
+				snprintf(known + strlen(known), sizeof known - strlen(known), "%s%s", i ? ", " : "",
+					 chime_service_at(i)->name);
+			return bad(error, -ENOENT, "no service \"%s\": expected one of %s", name, known);
+		}
+	}
+	if ((*service)->size != sizeof **service || !(*service)->received || !(*service)->name)
+		return bad(error, -EINVAL, "the service's table is not of this version, or lacks .received or .name");
+	return 0;
+}
+
+static void free_served(struct served *v)
+{
+	if (!v)
+		return;
+	chime__listen_close(&v->set);
+	free(v->config);
+	free(v);
+}
+
+static int parse_served(struct served *v, chime_server *s, const char *text, const void *config,
+			struct chime_endpoint_error *error)
+{
+	const chime_service *service = v->service;
+	struct chime_option *options = join_options(service);
+	unsigned char *base = calloc(1, config_offset() + service->config_size + 1);
+	int err = options && base ? 0 : bad(error, -ENOMEM, "no memory");
+	if (err == 0) {
+		struct served_options *own = (struct served_options *)base;
+		own->rate = s->config.datagram_rate;
+		own->idle_timeout_ns = s->config.idle_timeout_ns;
+		if (!config)
+			config = service->config_default;
+		if (config)
+			memcpy(base + config_offset(), config, service->config_size);
+		err = chime_endpoint_parse(&v->endpoint, text, options, base, error);
+	}
+	if (err == 0 && !chime_scheme_info(v->endpoint.scheme)->opens)
+		err = bad(error, CHIME_ESCHEME, "%s:// cannot be served: %s",
+			  chime_scheme_info(v->endpoint.scheme)->name, chime_scheme_info(v->endpoint.scheme)->lacks);
+	if (err == 0) {
+		struct served_options *own = (struct served_options *)base;
+		v->rate = own->rate;
+		v->idle_timeout_ns = own->idle_timeout_ns;
+		v->config = malloc(service->config_size + 1);
+		if (v->config)
+			memcpy(v->config, base + config_offset(), service->config_size);
+		else
+			err = bad(error, -ENOMEM, "no memory");
+	}
+	if (err == 0 && !v->endpoint.service[0])
+		snprintf(v->endpoint.service, sizeof v->endpoint.service, "%.31s", service->name);
+	free(options);
+	free(base);
+	return err;
+}
+
+int chime_server_add(chime_server *s, const char *endpoint, const chime_service *service, const void *config,
+		     struct chime_endpoint_error *error)
+{
+	if (s->opened)
+		return bad(error, -EALREADY, "the server is open already");
+	int err = choose_service(endpoint, &service, error);
+	if (err < 0)
+		return err;
+	struct served **more = realloc(s->served, (s->served_count + 1) * sizeof(struct served *));
+	if (more)
+		s->served = more;
+	struct served *v = more ? calloc(1, sizeof *v) : NULL;
+	if (!v)
+		return bad(error, -ENOMEM, "no memory");
+	v->service = service;
+	err = parse_served(v, s, endpoint, config, error);
+	if (err < 0) {
+		free_served(v);
+		return err;
+	}
+	s->served[s->served_count++] = v;
+	return 0;
+}
+
+const chime_endpoint *chime_server_endpoint(const chime_server *s, unsigned n)
+{
+	return n < s->served_count ? &s->served[n]->endpoint : NULL;
+}
+
+const char *chime_server_service(const chime_server *s, unsigned n)
+{
+	return n < s->served_count ? s->served[n]->service->name : NULL;
+}
+
+const char *chime_server_backend(const chime_server *s, const char **why)
+{
+	if (why)
+		*why = s->backend_why;
+	return s->backend->name;
+}
+
+unsigned chime_server_workers(const chime_server *s)
+{
+	return s->config.workers;
+}
+
+uint64_t chime_server_max_conns(const chime_server *s)
+{
+	return s->max_conns;
+}
+
+/* ---- opening ---- */
+
+static int by_number(const void *a, const void *b)
+{
+	return *(const uint16_t *)a - *(const uint16_t *)b;
+}
+
+/* The UDP ports that are served: a datagram from one of them is never answered. */
+static int collect_ports(chime_server *s)
+{
+	unsigned n = 0;
+	for (unsigned i = 0; i < s->served_count; i++)
+		n += s->served[i]->set.n;
+	s->udp_ports = malloc((n + 1) * sizeof *s->udp_ports);
+	if (!s->udp_ports)
+		return -ENOMEM;
+	for (unsigned i = 0; i < s->served_count; i++)
+		for (unsigned k = 0; k < s->served[i]->set.n; k++) {
+			const struct listen_sock *sock = &s->served[i]->set.socks[k];
+			int port = chime_addr_port(&sock->addr);
+			if (sock->type == SOCK_DGRAM && port > 0)
+				s->udp_ports[s->udp_port_count++] = (uint16_t)port;
+		}
+	qsort(s->udp_ports, s->udp_port_count, sizeof *s->udp_ports, by_number);
+	return 0;
+}
+
+static void find_ceiling(chime_server *s)
+{
+	struct rlimit limit;
+	uint64_t used = SPARE_FDS + 2 * s->config.workers;
+	for (unsigned i = 0; i < s->served_count; i++)
+		used += (uint64_t)s->served[i]->set.n * s->config.workers;
+	s->max_conns = s->config.max_conns;
+	if (s->max_conns == 0) {
+		uint64_t fds = getrlimit(RLIMIT_NOFILE, &limit) == 0 ? limit.rlim_cur : 1024;
+		s->max_conns = fds > 2 * used ? fds - used : fds / 2;
+	}
+}
+
+int chime_server_open(chime_server *s)
+{
+	int err = 0;
+	if (s->opened)
+		return 0;
+	if (s->served_count == 0) {
+		set_why(s, "no endpoint to serve");
+		return -EINVAL;
+	}
+	s->why[0] = 0;
+	for (unsigned i = 0; i < s->served_count && err == 0; i++)
+		err = chime__listen_open(&s->served[i]->set, &s->served[i]->endpoint, s->config.workers, s->why,
+					 sizeof s->why);
+	if (err == 0)
+		err = collect_ports(s);
+	if (err < 0) {
+		for (unsigned i = 0; i < s->served_count; i++)
+			chime__listen_close(&s->served[i]->set);
+		return err;
+	}
+	find_ceiling(s);
+	s->opened = true;
+	return 0;
+}
+
+/* ---- running ---- */
+
+static void *worker_main(void *arg)
+{
+	struct chime_worker *w = arg;
+	chime_server *s = w->server;
+	chime__worker_run(w);
+	pthread_mutex_lock(&s->lock);
+	s->running--;
+	pthread_cond_broadcast(&s->ended);
+	pthread_mutex_unlock(&s->lock);
+	return NULL;
+}
+
+/* Hands a worker its listeners. */
+static int equip(chime_server *s, struct chime_worker *w)
+{
+	int err = 0;
+	for (unsigned i = 0; i < s->served_count && err == 0; i++) {
+		struct served *v = s->served[i];
+		for (unsigned k = 0; k < v->set.n && err == 0; k++) {
+			struct listen_sock *sock = &v->set.socks[k];
+			if (sock->fds[w->number] < 0)
+				continue; /* another worker's alone */
+			if (sock->type == SOCK_DGRAM)
+				err = chime__dgram_open(w, v, sock, s->udp_ports, s->udp_port_count);
+			else
+				err = chime__acceptor_open(w, v, sock);
+		}
+	}
+	return err;
+}
+
+static int start_thread(struct chime_worker *w)
+{
+	char name[16];
+	sigset_t all, before;
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	int err = -pthread_create(&w->thread, NULL, worker_main, w);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (err == 0) {
+		snprintf(name, sizeof name, "chime-%u", w->number);
+		pthread_setname_np(w->thread, name);
+	}
+	return err;
+}
+
+int chime_server_start(chime_server *s)
+{
+	unsigned ready = 0;
+	if (s->workers)
+		return -EALREADY;
+	int err = chime_server_open(s);
+	if (err < 0)
+		return err;
+	s->workers = calloc(s->config.workers, sizeof *s->workers);
+	if (!s->workers)
+		return -ENOMEM;
+	for (; ready < s->config.workers && err == 0; ready++) {
+		struct chime_worker *w = &s->workers[ready];
+		err = chime__worker_init(w, s, &s->config, ready, s->backend, NULL);
+		if (err < 0)
+			break;
+		err = equip(s, w);
+	}
+	s->ready = ready;
+	s->running = ready;
+	for (unsigned i = 0; i < ready && err == 0; i++) {
+		err = start_thread(&s->workers[i]);
+		if (err == 0)
+			s->started++;
+	}
+	if (err < 0) {
+		if (!s->why[0])
+			set_why(s, "start of worker %u: %s", s->started, chime_strerror(err));
+		/* Those without a thread are ended here, by this one. */
+		s->running = s->started;
+		__atomic_store_n(&s->stops, 2, __ATOMIC_RELEASE);
+		for (unsigned i = s->started; i < ready; i++)
+			chime__worker_run(&s->workers[i]);
+	}
+	return err;
+}
+
+void chime_server_stop(chime_server *s)
+{
+	__atomic_add_fetch(&s->stops, 1, __ATOMIC_RELEASE);
+	for (unsigned i = 0; i < s->started; i++)
+		s->workers[i].loop.backend->wake(&s->workers[i].loop);
+}
+
+int chime_server_wait(chime_server *s, int64_t timeout_ns)
+{
+	int err = 0;
+	struct timespec until;
+	int64_t at = timeout_ns == CHIME_FOREVER ? 0 : chime_now_mono() + timeout_ns;
+	until = (struct timespec){ at / CHIME_SEC, at % CHIME_SEC };
+	pthread_mutex_lock(&s->lock);
+	while (s->running && err == 0)
+		err = timeout_ns == CHIME_FOREVER ? pthread_cond_wait(&s->ended, &s->lock)
+						  : pthread_cond_timedwait(&s->ended, &s->lock, &until);
+	pthread_mutex_unlock(&s->lock);
+	if (err)
+		return CHIME_ETIMEOUT;
+	for (unsigned i = 0; i < s->started; i++)
+		if (s->workers[i].result < 0)
+			return s->workers[i].result;
+	return 0;
+}
+
+void chime_server_free(chime_server **out)
+{
+	chime_server *s = out ? *out : NULL;
+	if (!s)
+		return;
+	*out = NULL;
+	if (s->started)
+		chime_server_stop(s);
+	for (unsigned i = 0; i < s->started; i++)
+		pthread_join(s->workers[i].thread, NULL);
+	for (unsigned i = 0; i < s->ready; i++)
+		chime__worker_fini(&s->workers[i]);
+	free(s->workers);
+	for (unsigned i = 0; i < s->served_count; i++)
+		free_served(s->served[i]);
+	free(s->served);
+	free(s->udp_ports);
+	pthread_cond_destroy(&s->ended);
+	pthread_mutex_destroy(&s->lock);
+	free(s);
+}
+
+/* ---- from other threads ---- */
+
+struct posted {
+	struct loop_task task;
+	chime_post_fn *fn;
+	void *arg;
+};
+
+static void run_posted(struct loop *lp, struct loop_task *task)
+{
+	struct posted *p = (struct posted *)task;
+	struct chime_worker *w = (struct chime_worker *)((char *)lp - offsetof(struct chime_worker, loop));
+	p->fn(w, p->arg);
+	free(p);
+}
+
+int chime_server_post_from_any(chime_server *s, unsigned worker, chime_post_fn *fn, void *arg)
+{
+	if (worker >= s->started)
+		return -ENOENT;
+	struct posted *p = malloc(sizeof *p);
+	if (!p)
+		return -ENOMEM;
+	*p = (struct posted){ { NULL, run_posted }, fn, arg };
+	int err = chime__loop_post_from_any(&s->workers[worker].loop, &p->task);
+	if (err < 0)
+		free(p);
+	return err;
+}

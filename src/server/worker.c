@@ -1,0 +1,328 @@
+/* One thread's share of a server: turns, stops, sweeps, the table of connections. */
+#include "server/worker.h"
+
+#include "server/acceptor.h"
+#include "server/conn.h"
+#include "server/dgram.h"
+#include "server/server.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#define SWEEP_NS CHIME_SEC
+#define LINGER_NS (5 * CHIME_SEC) /* how long a peer may take to end after our end */
+
+/* ---- limits that the worker keeps ---- */
+
+void chime__worker_timer(struct chime_worker *w, struct chime_timer *t, int64_t after_ns, chime_timer_fn *fn, void *arg)
+{
+	chime__timer_start(&w->loop.timers, t, w->loop.now_ns + after_ns, fn, arg);
+}
+
+bool chime__worker_tell(struct chime_worker *w, enum worker_told kind, uint64_t *count)
+{
+	w->untold[kind]++;
+	if (w->told_ns[kind] && w->loop.now_ns - w->told_ns[kind] < CHIME_SEC)
+		return false;
+	w->told_ns[kind] = w->loop.now_ns;
+	*count = w->untold[kind];
+	w->untold[kind] = 0;
+	return true;
+}
+
+/* Ends a connection whose peer takes nothing. */
+static void end_stalled(struct chime_worker *w, uint64_t *counter, enum worker_told kind, const char *msg)
+{
+	struct conn *c = w->stalled.first->conn;
+	uint64_t count;
+	stat_add(counter, 1);
+	if (log_wanted(w, CHIME_LOG_WARN) && chime__worker_tell(w, kind, &count)) {
+		struct chime_log_event e = { .level = CHIME_LOG_WARN,
+					     .event = "stall",
+					     .conn = c->id,
+					     .op = "send",
+					     .count = count,
+					     .msg = msg };
+		log_tell(w, &e);
+	}
+	/* It may be waiting for its operations to end: off the list, so that it is not found again. */
+	chime__pending_unlist(c->pending);
+	chime__conn_end(c, CHIME_ETIMEOUT, true);
+}
+
+static void on_sweep(chime_timer *t, void *arg)
+{
+	struct chime_worker *w = arg;
+	(void)t;
+	int64_t now_ns = w->loop.now_ns;
+	while (w->stalled.first && w->config->stall_timeout_ns != CHIME_FOREVER &&
+	       now_ns - w->stalled.first->since_ns >= w->config->stall_timeout_ns)
+		end_stalled(w, &w->stats.stalled_ended, TOLD_STALLED, "the peer takes nothing, ended");
+	while (w->lingering.first && now_ns - w->lingering.first->since_ns >= LINGER_NS) {
+		struct conn *c = w->lingering.first->conn;
+		chime__pending_unlist(c->pending);
+		chime__conn_end(c, 0, false);
+	}
+	chime__worker_sweep(w);
+}
+
+void chime__worker_sweep(struct chime_worker *w)
+{
+	if ((w->stalled.first || w->lingering.first) && !timer_running(&w->sweep))
+		chime__worker_timer(w, &w->sweep, SWEEP_NS, on_sweep, w);
+}
+
+static void on_relieve(struct loop *lp, struct loop_task *task)
+{
+	struct chime_worker *w = (struct chime_worker *)((char *)task - offsetof(struct chime_worker, relieve));
+	(void)lp;
+	w->relieving = false;
+	while (w->stalled.first && w->stats.queued_bytes > w->queue_max)
+		end_stalled(w, &w->stats.queue_ended, TOLD_QUEUE,
+			    "ceiling of all queues reached, the longest stalled peer ended");
+}
+
+void chime__worker_relieve(struct chime_worker *w)
+{
+	if (w->stats.queued_bytes <= w->queue_max || w->relieving)
+		return;
+	w->relieving = true;
+	chime__loop_later(&w->loop, &w->relieve);
+}
+
+bool chime__worker_admit(struct chime_worker *w)
+{
+	uint64_t *open = &w->server->open_conns;
+	if (__atomic_add_fetch(open, 1, __ATOMIC_RELAXED) > w->server->max_conns) {
+		__atomic_sub_fetch(open, 1, __ATOMIC_RELAXED);
+		return false;
+	}
+	stat_add(&w->stats.open, 1);
+	return true;
+}
+
+void chime__worker_leave(struct chime_worker *w)
+{
+	__atomic_sub_fetch(&w->server->open_conns, 1, __ATOMIC_RELAXED);
+	stat_sub(&w->stats.open, 1);
+}
+
+/* ---- the table ---- */
+
+static struct conn **chain_of(struct chime_worker *w, uint64_t id)
+{
+	return &w->by_id[(id * 0x9e3779b97f4a7c15u) >> 32 & (w->by_id_size - 1)];
+}
+
+int chime__worker_insert(struct chime_worker *w, struct conn *c)
+{
+	if (w->conns >= w->by_id_size && !w->walking) {
+		unsigned size = w->by_id_size ? 2 * w->by_id_size : 64;
+		struct conn **table = calloc(size, sizeof(struct conn *)), **old = w->by_id;
+		unsigned old_size = w->by_id_size;
+		if (!table && !old)
+			return -ENOMEM;
+		if (table) {
+			w->by_id = table;
+			w->by_id_size = size;
+			for (unsigned i = 0; i < old_size; i++)
+				while (old[i]) {
+					struct conn *moved = old[i];
+					old[i] = moved->chain;
+					moved->chain = *chain_of(w, moved->id);
+					*chain_of(w, moved->id) = moved;
+				}
+			free(old);
+		}
+	}
+	c->chain = *chain_of(w, c->id);
+	*chain_of(w, c->id) = c;
+	w->conns++;
+	return 0;
+}
+
+void chime__worker_remove(struct chime_worker *w, struct conn *c)
+{
+	for (struct conn **link = chain_of(w, c->id); *link; link = &(*link)->chain)
+		if (*link == c) {
+			*link = c->chain;
+			w->conns--;
+			return;
+		}
+}
+
+chime_conn *chime_worker_conn(chime_worker *w, uint64_t id)
+{
+	if (!w->by_id)
+		return NULL;
+	for (struct conn *c = *chain_of(w, id); c; c = c->chain)
+		if (c->id == id)
+			return c->base.state < CONN_CLOSING ? &c->base : NULL;
+	return NULL;
+}
+
+/* Does it to all connections; those that end meanwhile are not missed, nor done twice. */
+static void each_conn(struct chime_worker *w, void (*fn)(struct conn *c))
+{
+	w->walking = true;
+	for (unsigned i = 0; i < w->by_id_size; i++)
+		for (struct conn *c = w->by_id[i], *next; c; c = next) {
+			next = c->chain;
+			fn(c);
+		}
+	w->walking = false;
+}
+
+static void on_reap(struct loop *lp, struct loop_task *task)
+{
+	(void)lp;
+	chime__conn_reap((struct chime_worker *)((char *)task - offsetof(struct chime_worker, reap)));
+}
+
+/* ---- ending ---- */
+
+static void cut_conn(struct conn *c)
+{
+	if (c->base.state < CONN_LINGERING)
+		stat_add(&c->base.worker->stats.cut, 1);
+	chime__conn_end(c, -ECANCELED, c->base.state < CONN_LINGERING);
+}
+
+static void cut(struct chime_worker *w)
+{
+	w->cut = true;
+	for (struct acceptor *a = w->acceptors, *next; a; a = next) {
+		next = a->next;
+		chime__acceptor_cut(a);
+	}
+	for (struct dgram *d = w->dgrams, *next; d; d = next) {
+		next = chime__dgram_next(d);
+		chime__dgram_cut(d);
+	}
+	each_conn(w, cut_conn);
+}
+
+static void on_grace(chime_timer *t, void *arg)
+{
+	(void)t;
+	cut(arg);
+}
+
+static void drain(struct chime_worker *w)
+{
+	w->draining = true;
+	chime__worker_timer(w, &w->grace, w->config->grace_ns, on_grace, w);
+	for (struct acceptor *a = w->acceptors, *next; a; a = next) {
+		next = a->next;
+		chime__acceptor_drain(a);
+	}
+	for (struct dgram *d = w->dgrams, *next; d; d = next) {
+		next = chime__dgram_next(d);
+		chime__dgram_drain(d);
+	}
+	each_conn(w, chime__conn_drain);
+}
+
+void chime__dgram_gone(struct dgram *d)
+{
+	(void)d; /* it stays in the list until the end of the turn: see free_gone() */
+}
+
+/* Datagram sockets that have ended give their memory back outside their own calls. */
+static void free_gone(struct chime_worker *w)
+{
+	for (struct dgram *d = w->dgrams, *next; d; d = next) {
+		next = chime__dgram_next(d);
+		if (((struct chime_conn *)d)->state == DGRAM_CLOSED)
+			chime__dgram_free(d);
+	}
+}
+
+static bool all_ended(struct chime_worker *w)
+{
+	if (w->draining)
+		free_gone(w);
+	return w->draining && !w->acceptors && !w->dgrams && w->conns == 0 && !w->dead;
+}
+
+int chime__worker_turn(struct chime_worker *w, int64_t limit_ns)
+{
+	int err = chime__loop_turn(&w->loop, limit_ns);
+	if (err < 0)
+		return err;
+	stat_add(&w->stats.workers_turns, 1);
+	unsigned stops = __atomic_load_n(&w->server->stops, __ATOMIC_ACQUIRE);
+	if (stops != w->stops) {
+		if (!w->draining)
+			drain(w);
+		if (stops > 1 && !w->cut)
+			cut(w);
+		w->stops = stops;
+	}
+	return all_ended(w) ? 0 : 1;
+}
+
+void chime__worker_run(struct chime_worker *w)
+{
+	int more = 1;
+	while (more > 0)
+		more = chime__worker_turn(w, -1);
+	if (more < 0) {
+		/* The loop itself is broken: nothing can be waited for any more. */
+		w->result = more;
+		if (log_wanted(w, CHIME_LOG_ERROR)) {
+			struct chime_log_event e = { .level = CHIME_LOG_ERROR,
+						     .event = "error",
+						     .op = "wait",
+						     .err = more,
+						     .count = 1,
+						     .msg = "a worker ends: its loop is broken" };
+			log_tell(w, &e);
+		}
+	}
+}
+
+int chime__worker_init(struct chime_worker *w, struct chime_server *server, const struct chime_server_config *config,
+		       unsigned number, const struct backend *backend, void *backend_arg)
+{
+	*w = (struct chime_worker){ .server = server, .config = config, .number = number, .last_id = number + 1 };
+	w->last_id -= config->workers; /* the first connection gets number + 1, then every workers-th */
+	w->reap.run = on_reap;
+	w->relieve.run = on_relieve;
+	w->queue_max = config->queue_total_max / config->workers;
+	chime__buf_pool_init(&w->kept, 2 * CHIME_INPUT_MAX, 8);
+	return chime__loop_init(&w->loop, backend, backend_arg);
+}
+
+void chime__worker_fini(struct chime_worker *w)
+{
+	chime__timer_stop(&w->loop.timers, &w->sweep);
+	chime__timer_stop(&w->loop.timers, &w->grace);
+	chime__loop_fini(&w->loop);
+	chime__conn_reap(w);
+	chime__pending_fini(w);
+	chime__buf_pool_fini(&w->kept);
+	free(w->by_id);
+}
+
+/* ---- what services may do with a worker ---- */
+
+void chime_timer_start(chime_worker *w, chime_timer *t, int64_t after_ns, chime_timer_fn *fn, void *arg)
+{
+	chime__worker_timer(w, t, after_ns, fn, arg);
+}
+
+void chime_timer_stop(chime_worker *w, chime_timer *t)
+{
+	chime__timer_stop(&w->loop.timers, t);
+}
+
+chime_server *chime_worker_server(chime_worker *w)
+{
+	return w->server;
+}
+
+unsigned chime_worker_number(const chime_worker *w)
+{
+	return w->number;
+}
