@@ -1,0 +1,120 @@
+/* The program chime: finds the verb and runs it. */
+#include "complain.h"
+#include "help.h"
+#include "option.h"
+#include "verb.h"
+
+#include <chime/base.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <locale.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static int run_help(const struct verb *verb, int argc, char **argv);
+
+static const struct verb_option no_options[] = { OPT_END };
+
+static const struct verb verb_help = {
+	.name = "help",
+	.operands = "[VERB]",
+	.operands_max = 1,
+	.help = "say what the program or a verb can do",
+	.about = "Says what the program, or one of its verbs, can do.",
+	.options = no_options,
+	.run = run_help,
+};
+
+static const struct verb *const verbs[] = { &verb_talk, &verb_help, NULL };
+
+const struct verb *verb_at(unsigned n)
+{
+	return n < sizeof verbs / sizeof *verbs ? verbs[n] : NULL;
+}
+
+const struct verb *verb_find(const char *name)
+{
+	for (unsigned n = 0; verbs[n]; n++)
+		if (!strcmp(verbs[n]->name, name))
+			return verbs[n];
+	return NULL;
+}
+
+static int unknown_verb(const char *name)
+{
+	const char *nearest = NULL;
+	unsigned best = 3;
+	for (unsigned n = 0; verbs[n]; n++) {
+		unsigned d = option_distance(name, verbs[n]->name);
+		if (d < best) {
+			best = d;
+			nearest = verbs[n]->name;
+		}
+	}
+	if (nearest)
+		complain(NULL, "no verb '%s'; is it %s?", name, nearest);
+	else
+		complain(NULL, "no verb '%s'; `chime help` lists them", name);
+	return EXIT_USAGE;
+}
+
+static int run_help(const struct verb *verb, int argc, char **argv)
+{
+	int n = option_read(verb, NULL, argc, argv);
+	if (n < 0)
+		return OPTION_EXIT(n);
+	if (n == 0) {
+		help_program();
+		return EXIT_DONE;
+	}
+	const struct verb *about = verb_find(argv[0]);
+	if (!about)
+		return unknown_verb(argv[0]);
+	help_verb(about);
+	return EXIT_DONE;
+}
+
+/* A closed 0, 1 or 2 would be given to the first socket, which then would be written our words into. */
+static void hold_standard_descriptors(void)
+{
+	for (int fd = 0; fd <= 2; fd++)
+		if (fcntl(fd, F_GETFD) < 0 && errno == EBADF)
+			(void)!open("/dev/null", fd == 0 ? O_RDONLY : O_WRONLY);
+}
+
+static int run(int argc, char **argv)
+{
+	if (argc < 2) {
+		complain(NULL, "expected a verb: talk or help");
+		return EXIT_USAGE;
+	}
+	const char *word = argv[1];
+	if (!strcmp(word, "--version") || !strcmp(word, "-V")) {
+		printf("chime %s\n", chime_version());
+		return EXIT_DONE;
+	}
+	if (!strcmp(word, "--help") || !strcmp(word, "-h")) {
+		help_program();
+		return EXIT_DONE;
+	}
+	if (word[0] == '-') {
+		complain(NULL, "no option %s here; expected a verb first: chime VERB [OPTION...]", word);
+		return EXIT_USAGE;
+	}
+	const struct verb *verb = verb_find(word);
+	return verb ? verb->run(verb, argc - 2, argv + 2) : unknown_verb(word);
+}
+
+int main(int argc, char **argv)
+{
+	hold_standard_descriptors();
+	setlocale(LC_CTYPE, "");
+	int code = run(argc, argv);
+	if (fflush(stdout) != 0 && code == EXIT_DONE) {
+		complain(NULL, "writing to standard output: %s", strerror(errno));
+		return EXIT_SYSTEM;
+	}
+	return code;
+}

@@ -1,0 +1,150 @@
+/* --raw: bytes pass as they are, both ways at once, until the server closes. */
+#include "complain.h"
+#include "talk.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define ROOM (256u << 10) /* for each direction */
+
+/* One direction: what was read and is not yet written. */
+struct flow {
+	char bytes[ROOM];
+	size_t first, used;
+	bool ended; /* nothing more will be read */
+};
+
+static struct flow up, down;
+static bool output_blocks; /* it is no plain file */
+
+static size_t flow_room(const struct flow *f)
+{
+	return ROOM - f->first - f->used;
+}
+
+static void flow_took(struct flow *f, size_t n)
+{
+	f->first += n;
+	f->used -= n;
+	if (!f->used)
+		f->first = 0;
+}
+
+/* Standard input into up. false: told what failed. */
+static bool read_input(void)
+{
+	ssize_t n = read(STDIN_FILENO, up.bytes + up.first + up.used, flow_room(&up));
+	if (n > 0)
+		up.used += (size_t)n;
+	else if (n == 0)
+		up.ended = true;
+	else if (errno != EINTR && errno != EAGAIN) {
+		complain("talk", "reading standard input: %s", strerror(errno));
+		return false;
+	}
+	return true;
+}
+
+static bool write_output(void)
+{
+	/* a pipe that poll(2) calls writable takes so much without blocking, and blocking would stop the other direction */
+	size_t most = output_blocks && down.used > PIPE_BUF ? PIPE_BUF : down.used;
+	ssize_t n = write(STDOUT_FILENO, down.bytes + down.first, most);
+	if (n < 0 && errno != EINTR && errno != EAGAIN) {
+		complain("talk", "writing standard output: %s", strerror(errno));
+		return false;
+	}
+	if (n > 0)
+		flow_took(&down, (size_t)n);
+	return true;
+}
+
+/* The server's bytes into down. 0, or the error that ended them. */
+static int receive(struct talk *t)
+{
+	ssize_t n = chime_recv(t->sock, down.bytes + down.first + down.used, flow_room(&down), 0);
+	if (n == -EAGAIN || n == -EINTR)
+		return 0;
+	if (n > 0)
+		down.used += (size_t)n;
+	else
+		down.ended = true;
+	return n < 0 ? (int)n : 0;
+}
+
+/* up to the server. 0, or the error. */
+static int send_up(struct talk *t)
+{
+	ssize_t n = chime_send(t->sock, up.bytes + up.first, up.used, 0);
+	if (n == -EAGAIN || n == -EINTR)
+		return 0;
+	if (n < 0)
+		return (int)n;
+	flow_took(&up, (size_t)n);
+	return 0;
+}
+
+/*
+ * The server has closed. What was read of standard input is still sent, for it may have closed its own direction alone; what it
+ * does not take is lost, and that is said.
+ */
+static int close_up(struct talk *t, int lost)
+{
+	int64_t end = chime_now_mono() + (t->opts.timeout_ns == CHIME_FOREVER ? 5 * CHIME_SEC : t->opts.timeout_ns);
+	while (up.used && !lost && chime_now_mono() < end) {
+		struct pollfd p = { t->fd, POLLOUT, 0 };
+		if (poll(&p, 1, 100) > 0)
+			lost = send_up(t);
+	}
+	if (!up.used && !lost)
+		return EXIT_DONE;
+	complain("talk", "%s %s", t->name,
+		 lost == -ECONNRESET && !up.used ? "reset the connection"
+						 : "closed the connection before it had taken all of the input");
+	return EXIT_PEER;
+}
+
+int talk_raw(struct talk *t)
+{
+	bool half_closed = false;
+	struct stat st;
+	output_blocks = fstat(STDOUT_FILENO, &st) < 0 || !S_ISREG(st.st_mode);
+	int lost = 0; /* why the server takes nothing more */
+	while (!down.ended || down.used) {
+		struct pollfd p[3] = {
+			{ !up.ended && flow_room(&up) && !down.ended && !lost ? STDIN_FILENO : -1, POLLIN, 0 },
+			{ t->fd, 0, 0 },
+			{ down.used ? STDOUT_FILENO : -1, POLLOUT, 0 },
+		};
+		if (!down.ended && flow_room(&down))
+			p[1].events |= POLLIN;
+		if (up.used && !lost && !down.ended)
+			p[1].events |= POLLOUT;
+		if (!p[1].events)
+			p[1].fd = -1;
+		if (poll(p, 3, -1) < 0 && errno != EINTR) {
+			complain("talk", "poll: %s", strerror(errno));
+			return EXIT_SYSTEM;
+		}
+		if (p[0].revents && !read_input())
+			return EXIT_SYSTEM;
+		if (p[1].revents & ~POLLOUT && p[1].events & POLLIN) {
+			int err = receive(t);
+			if (err < 0)
+				lost = err;
+		}
+		if (p[1].revents & POLLOUT && up.used && !lost)
+			lost = send_up(t);
+		if (up.ended && !up.used && !half_closed && !lost) {
+			half_closed = true;
+			chime_shutdown(t->sock, SHUT_WR);
+		}
+		if (p[2].revents && !write_output())
+			return EXIT_SYSTEM;
+	}
+	return close_up(t, lost);
+}
