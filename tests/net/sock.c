@@ -550,7 +550,7 @@ TEST(recv_exact_gets_all_or_says_how_much)
 	if (pid == 0) {
 		chime_setsockopt_int(a, IPPROTO_TCP, TCP_NODELAY, 1);
 		for (int i = 0; i < 13; i++)
-			chime_send(a, "abcdefghijklm" + i, 1, 0);
+			chime_send(a, &"abcdefghijklm"[i], 1, 0);
 		chime_shutdown(a, SHUT_WR);
 		_exit(0);
 	}
