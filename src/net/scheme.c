@@ -115,6 +115,7 @@ const char *chime__scheme_guess(const char *name, size_t len)
 		{ "tcps", "tls" },
 		{ "unix-dgram", "unix+dgram" },
 		{ "unixgram", "unix+dgram" },
+		{ "unix+stream", "unix" },
 		{ "local", "unix" },
 		{ "ping", "icmp" },
 	};
