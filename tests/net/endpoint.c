@@ -659,6 +659,63 @@ TEST(endpoint_options_are_a_table)
 	CHECK_PTR(o->name, NULL);
 }
 
+/* The page chime-endpoint(7), NUL-terminated. */
+static const char *page(void)
+{
+	static char text[65536];
+	FILE *f = fopen(CHIME_SOURCE_DIR "/man/chime-endpoint.7", "r");
+	CHECK(f != NULL);
+	size_t len = fread(text, 1, sizeof text - 1, f);
+	fclose(f);
+	CHECK_IN(len, 1000, sizeof text - 2);
+	text[len] = 0;
+	return text;
+}
+
+/* The man page has every scheme, says of each whether this release opens it, and every option. */
+TEST(endpoint_man_page_has_all_schemes_and_options)
+{
+	const char *text = page();
+	char wanted[64];
+	for (int i = 0; i < CHIME_SCHEMES; i++) {
+		const struct chime_scheme_info *info = chime_scheme_info((enum chime_scheme)i);
+		snprintf(wanted, sizeof wanted, "\n.It Cm %s Ns :", info->name);
+		fprintf(stderr, "%s\n", wanted);
+		const char *row = strstr(text, wanted), *column = NULL;
+		char line[128];
+		CHECK(row != NULL);
+		snprintf(line, sizeof line, "%.*s", (int)strcspn(row + 1, "\n"), row + 1);
+		for (const char *p = line; (p = strstr(p, " Ta ")); p++)
+			column = p + 4;
+		CHECK(column != NULL);
+		CHECK_STR(column, info->opens ? "yes" : "not in this release");
+	}
+	for (const struct chime_option *o = chime_endpoint_options(); o->name; o++) {
+		snprintf(wanted, sizeof wanted, "Cm %s Ns = Ns", o->name);
+		fprintf(stderr, "%s\n", wanted);
+		CHECK(strstr(text, wanted) != NULL);
+	}
+}
+
+/* Every endpoint that an example of the man page quotes is one. */
+TEST(endpoint_man_page_examples_are_endpoints)
+{
+	unsigned examples = 0;
+	for (const char *line = page(); *line; line += strcspn(line, "\n"), line += *line == '\n') {
+		if (strncmp(line, ".Dl chime ", 10))
+			continue;
+		for (const char *p = line; p[strcspn(p, "'\n")] == '\'';) {
+			char text[128];
+			p += strcspn(p, "'") + 1;
+			snprintf(text, sizeof text, "%.*s", (int)strcspn(p, "'"), p);
+			parsed(text);
+			p += strcspn(p, "'") + 1;
+			examples++;
+		}
+	}
+	CHECK_IN(examples, 8, 100);
+}
+
 /* Bytes at random, changed and cut good texts among them: refused within the text, or the same after print and parse. */
 TEST(endpoint_parse_stands_random_texts)
 {
