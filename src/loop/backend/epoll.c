@@ -260,7 +260,7 @@ static int epoll_submit(struct loop *lp, struct op *op)
 		}
 	} else if (!(op->flags & OP_WAIT_FIRST)) {
 		op->res = try_write(op);
-		if (op->res != -EAGAIN)
+		if (op->res != -EAGAIN || op->flags & OP_NOWAIT)
 			return 1;
 	}
 	if ((err = mark_changed(ep, op->fd)) < 0)
