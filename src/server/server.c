@@ -197,8 +197,7 @@ static int parse_served(struct served *v, chime_server *s, const char *text, con
 		else
 			err = bad(error, -ENOMEM, "no memory");
 	}
-	if (err == 0 && !v->endpoint.service[0])
-		snprintf(v->endpoint.service, sizeof v->endpoint.service, "%.31s", service->name);
+	v->endpoint.service[0] = 0; /* known by now; it would only be printed twice */
 	free(options);
 	free(base);
 	return err;
