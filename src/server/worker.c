@@ -77,9 +77,13 @@ static void on_relieve(struct loop *lp, struct loop_task *task)
 	struct chime_worker *w = (struct chime_worker *)((char *)task - offsetof(struct chime_worker, relieve));
 	(void)lp;
 	w->relieving = false;
-	while (w->stalled.first && w->stats.queued_bytes > w->queue_max)
+	/* Those that end give back what they hold only when their operations have ended. */
+	uint64_t queued = w->stats.queued_bytes;
+	while (w->stalled.first && queued > w->queue_max) {
+		queued -= w->stalled.first->charged;
 		end_stalled(w, &w->stats.queue_ended, TOLD_QUEUE,
 			    "ceiling of all queues reached, the longest stalled peer ended");
+	}
 }
 
 void chime__worker_relieve(struct chime_worker *w)
