@@ -339,4 +339,31 @@ TEST(what_is_not_two_stamps_is_no_loop)
 	CHECK_EQ(from_peer("Wed Sep 13 11:11:20 2016Tue Sep 13 11:11:20 2016", AF_INET), 48);
 }
 
+/* The options of an endpoint set the configuration; what is out of range is refused with what was expected. */
+TEST(options_set_the_configuration)
+{
+	struct chime_stamp_config config = stamp_config(1024);
+	const struct chime_option *table = stamp()->options;
+	static const struct {
+		const char *name, *text;
+		int wanted;
+	} cases[] = {
+		{ "chunk", "1", 0 },       { "chunk", "64k", 0 },         { "chunk", "65536", 0 },
+		{ "chunk", "0", -ERANGE }, { "chunk", "65537", -ERANGE }, { "format", "unixns", 0 },
+		{ "frame", "line", 0 },    { "utc", "yes", 0 },
+	};
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		char why[200] = "";
+		const struct chime_option *o = chime_option_find(table, cases[i].name, strlen(cases[i].name));
+		CHECK(o != NULL);
+		CHECK_EQ(chime_option_set(o, &config, cases[i].text, why, sizeof why), cases[i].wanted);
+		CHECK_EQ(why[0] != 0, cases[i].wanted != 0);
+	}
+	CHECK_EQ(config.chunk, 65536);
+	CHECK_EQ(config.format, CHIME_STAMP_UNIXNS);
+	CHECK_EQ(config.frame, 1);
+	CHECK_EQ(config.utc, true);
+	CHECK(chime_option_find(table, "chunks", 6) == NULL);
+}
+
 TEST_MAIN()
