@@ -1,0 +1,345 @@
+"""
+The small runner of the tests in this folder, and what they share: a server as a process, answers taken apart, limits on waiting.
+
+    @case
+    def answers_as_the_tutorial():
+        '''What holds, in a sentence.'''
+        with Server("tcp://127.0.0.1:0") as server: ...
+
+    main()
+
+A file run alone runs its cases, those named as arguments, or lists them (--list). The last line is "N passed, N failed, N skipped".
+"""
+import faulthandler
+import os
+import random
+import re
+import resource
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
+
+PROGRAM = os.environ.get("CHIME_PROGRAM", "build/chime")
+BUILD = os.environ.get("CHIME_BINARY_DIR", "build")
+SEED = int(os.environ.get("CHIME_TEST_SEED") or str(random.SystemRandom().getrandbits(48)), 0)
+PROGRAM = os.path.abspath(PROGRAM)
+STAMP = 24
+CHUNK = 1024
+CTIME = re.compile(rb"(?:Sun|Mon|Tue|Wed|Thu|Fri|Sat) (?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) "
+                   rb"[ 123][0-9] [0-9][0-9]:[0-9][0-9]:[0-9][0-9] [0-9]{4}")
+cases = []
+
+
+class Skip(Exception):
+    pass
+
+
+class Failure(AssertionError):
+    pass
+
+
+def case(function=None, *, limit=60):
+    """Marks a test; limit: seconds it may take."""
+    def mark(f):
+        cases.append((f.__name__, f, limit))
+        return f
+    return mark(function) if function else mark
+
+
+def check(condition, message="does not hold"):
+    if not condition:
+        raise Failure(message)
+
+
+def same(got, wanted, what="value"):
+    if got != wanted:
+        raise Failure(f"{what}: got {shorten(got)}, wanted {shorten(wanted)}")
+
+
+def shorten(value):
+    text = repr(value)
+    return text if len(text) < 400 else f"{text[:200]} ... {text[-100:]} ({len(value)} long)"
+
+
+def wait_for(condition, seconds=10, what="the condition"):
+    """Looks again until it holds; what it gave."""
+    end = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise Failure(f"{what} did not come within {seconds} s")
+        time.sleep(0.01)
+
+
+def need(program):
+    """The path of a program, or the case is skipped."""
+    path = shutil.which(program)
+    if not path:
+        raise Skip(f"{program} is not installed")
+    return path
+
+
+def random_of(name):
+    """A generator of the case's own, from the seed."""
+    return random.Random(f"{SEED}/{name}")
+
+
+def free_port(kind=socket.SOCK_STREAM):
+    with socket.socket(socket.AF_INET, kind) as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+# ---- processes ----
+
+class Server:
+    """chime serve with these endpoints, up when the block begins and ended with it."""
+
+    def __init__(self, *endpoints, flags=(), env=None, prefix=(), code=0, workers=None):
+        self.endpoints_wanted, self.code = len(endpoints) or 1, code
+        flags = list(flags)
+        if workers:
+            flags += ["--workers", str(workers)]
+        self.command = [*prefix, PROGRAM, "serve", *flags, *endpoints]
+        self.env = {**os.environ, **(env or {})}
+        self.err, self.out, self.ready = [], [], []
+
+    def __enter__(self):
+        self.process = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                        stderr=subprocess.PIPE, env=self.env, text=True, errors="replace")
+        self.pid = self.process.pid
+        self.readers = [threading.Thread(target=self._read, args=a, daemon=True)
+                        for a in ((self.process.stderr, self.err), (self.process.stdout, self.out))]
+        for r in self.readers:
+            r.start()
+        try:
+            wait_for(lambda: len(self.ready) == self.endpoints_wanted or self.process.poll() is not None, 20, "being ready")
+            check(len(self.ready) == self.endpoints_wanted, "the server did not come up")
+        except BaseException as e:
+            self.process.kill()
+            self.process.wait()
+            if isinstance(e, Failure):
+                raise Failure(f"{e}\n{' '.join(self.command)}\n{self.text()}") from None
+            raise
+        return self
+
+    def _read(self, pipe, lines):
+        for line in pipe:
+            if line.startswith("listening "):
+                self.ready.append(line.split(None, 2)[2].strip())
+            lines.append(line)
+        pipe.close()
+
+    def text(self):
+        return "".join(self.err)[-4000:]
+
+    @property
+    def ports(self):
+        found = []
+        for endpoint in self.ready:
+            m = re.match(r"[a-z0-9+]+://.*:(\d+)(\?|$)", endpoint)
+            found.append(int(m.group(1)) if m else None)
+        return found
+
+    @property
+    def port(self):
+        return self.ports[0]
+
+    def connect(self, n=0, host="127.0.0.1", timeout=20):
+        s = socket.create_connection((host, self.ports[n]), timeout)
+        s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return s
+
+    def signal(self, number):
+        self.process.send_signal(number)
+
+    def wait(self, seconds=20):
+        try:
+            code = self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise Failure(f"the server did not end within {seconds} s\n{self.text()}") from None
+        for r in self.readers:
+            r.join(5)
+        return code
+
+    def stop(self, seconds=20):
+        """SIGTERM, and its exit code."""
+        if self.process.poll() is None:
+            self.signal(signal.SIGTERM)
+        return self.wait(seconds)
+
+    def alive(self):
+        return self.process.poll() is None
+
+    def counters(self):
+        """What it says of itself on SIGUSR1, as a dictionary."""
+        before = len(self.err)
+        self.signal(signal.SIGUSR1)
+        line = wait_for(lambda: next((e for e in self.err[before:] if "accepted=" in e), None), 10, "the counters")
+        return {k: int(v) for k, v in re.findall(r"([a-z_]+)=(\d+)", line)}
+
+    def __exit__(self, kind, value, trace):
+        died = self.process.poll()
+        try:
+            code = self.stop() if kind is None else None
+        finally:
+            if self.process.poll() is None:
+                self.process.kill()
+                self.process.wait()
+        if kind is not None:
+            print(f"# the server said ({'exit ' + str(died) if died is not None else 'alive'}):\n{self.text()}")
+        elif code != self.code:
+            raise Failure(f"the server ended with {code}, wanted {self.code}\n{self.text()}")
+
+
+def run(*command, data=b"", timeout=30, env=None):
+    """Runs a command to its end: (exit code, stdout, stderr), both bytes."""
+    try:
+        done = subprocess.run(command, input=data, capture_output=True, timeout=timeout, env={**os.environ, **(env or {})})
+    except subprocess.TimeoutExpired as e:
+        raise Failure(f"{' '.join(command)} did not end within {timeout} s; it said {shorten(e.stdout)} {shorten(e.stderr)}") \
+            from None
+    return done.returncode, done.stdout, done.stderr
+
+
+def rss(pid):
+    """Bytes of memory that the process has for itself."""
+    with open(f"/proc/{pid}/status") as f:
+        return next(int(line.split()[1]) * 1024 for line in f if line.startswith("RssAnon"))
+
+
+def cpu(pid):
+    """Seconds of CPU that all its threads have used."""
+    total = 0
+    for task in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{task}/schedstat") as f:
+            total += int(f.read().split()[0])
+    return total / 1e9
+
+
+def descriptors(pid):
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+# ---- answers ----
+
+def recv_exactly(s, n):
+    got = bytearray()
+    while len(got) < n:
+        more = s.recv(n - len(got))
+        if not more:
+            raise Failure(f"the end after {len(got)} of {n} bytes: {shorten(bytes(got))}")
+        got += more
+    return bytes(got)
+
+
+def recv_to_end(s):
+    got = bytearray()
+    while more := s.recv(1 << 16):
+        got += more
+    return bytes(got)
+
+
+def ask(s, request):
+    """Sends a short request on a stream and takes its one answer: the stamp, checked for its time."""
+    before = int(time.time())
+    s.sendall(request)
+    answer = recv_exactly(s, STAMP + len(request))
+    same(answer[STAMP:], request, "what came back")
+    check_time(answer[:STAMP], before, time.time())
+    return answer[:STAMP]
+
+
+def time_of(stamp):
+    return time.mktime(time.strptime(stamp.decode(), "%a %b %d %H:%M:%S %Y"))
+
+
+def check_time(stamp, before, after):
+    same(bool(CTIME.fullmatch(stamp)), True, f"{stamp!r} is a stamp")
+    check(int(before) <= time_of(stamp) <= after, f"{stamp!r} is not between {time.ctime(before)} and {time.ctime(after)}")
+
+
+def take_apart(answer):
+    """A stream's answer to bytes that look like no stamp: [(stamp, chunk)]."""
+    found = list(CTIME.finditer(answer))
+    check(bool(found) and found[0].start() == 0 or not answer, f"no stamp at the beginning of {shorten(answer)}")
+    ends = [m.start() for m in found[1:]] + [len(answer)]
+    return [(m.group(), answer[m.end():end]) for m, end in zip(found, ends)]
+
+
+def check_answer(answer, sent, before, after, chunk=CHUNK):
+    """The answer is sent, in chunks behind true stamps."""
+    parts = take_apart(answer)
+    got = b"".join(c for _, c in parts)
+    if got != sent:
+        at = next((i for i, (a, b) in enumerate(zip(got, sent)) if a != b), min(len(got), len(sent)))
+        raise Failure(f"{len(got)} bytes came back of {len(sent)}, the first difference is at {at}: "
+                      f"{got[at:at + 40]!r} instead of {sent[at:at + 40]!r}")
+    for stamp, part in parts:
+        check(1 <= len(part) <= chunk, f"a chunk of {len(part)} bytes")
+        check_time(stamp, before, after)
+    return parts
+
+
+# ---- running ----
+
+def _run_one(name, function, limit):
+    def late(_number, _frame):
+        raise Failure(f"not done within {limit} s")
+    signal.signal(signal.SIGALRM, late)
+    signal.alarm(limit * (4 if os.environ.get("CHIME_TEST_SLOW") else 1))
+    start = time.monotonic()
+    try:
+        function()
+        result, why = "passed", f"({time.monotonic() - start:.2f} s)"
+    except Skip as e:
+        result, why = "skipped", str(e)
+    except Failure as e:
+        trace = traceback.extract_tb(e.__traceback__)
+        lines = [f"#   {f.filename}:{f.lineno} in {f.name}" for f in trace if f.name != "_run_one"]
+        result, why = "failed", "\n".join([f"# {line}" for line in str(e).splitlines()] + lines)
+    except Exception:
+        result, why = "failed", "\n".join(f"# {line}" for line in traceback.format_exc().splitlines())
+    finally:
+        signal.alarm(0)
+    return result, why
+
+
+def main():
+    faulthandler.enable()
+    sys.stdout.reconfigure(line_buffering=True)
+    if "--list" in sys.argv[1:]:
+        print("\n".join(name for name, _, _ in cases))
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    counts = {"passed": 0, "failed": 0, "skipped": 0}
+    chosen = [c for c in cases if not sys.argv[1:] or c[0] in sys.argv[1:]]
+    home = os.getcwd()
+    for n, (name, function, limit) in enumerate(chosen, 1):
+        with tempfile.TemporaryDirectory(prefix="chime-interop.") as folder:
+            os.environ["CHIME_CASE_DIR"] = folder
+            result, why = _run_one(name, function, limit)
+            os.chdir(home)
+        counts[result] += 1
+        if result == "failed":
+            print(f"not ok {n} {name}\n# seed: CHIME_TEST_SEED={SEED}\n{why}")
+        else:
+            print(f"ok {n} {name} {'# SKIP ' if result == 'skipped' else ''}{why}")
+    print(f"1..{len(chosen)}\n" + ", ".join(f"{counts[k]} {k}" for k in ("passed", "failed", "skipped")))
+    if not chosen:
+        sys.exit("no case of that name")
+    sys.exit(1 if counts["failed"] else 77 if not counts["passed"] else 0)
+
+
+def folder():
+    """An empty folder of the case's own."""
+    return os.environ["CHIME_CASE_DIR"]
