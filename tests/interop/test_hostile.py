@@ -1,0 +1,269 @@
+"""Peers that do what they should not, and limits that are reached: the server stays small, awake and fair."""
+import os
+import resource
+import select
+import signal
+import struct
+import threading
+import time
+
+from chime_case import *
+
+MB = 1_000_000
+
+
+def sanitized():
+    """Sanitizers keep freed memory and shadow it: byte counts say nothing there."""
+    with open(PROGRAM, "rb") as f:
+        data = f.read()
+    return b"__asan_init" in data or b"__tsan_init" in data
+
+
+def offer(s, data, total, seconds):
+    """Sends without reading until nothing more is taken for a while: how much was."""
+    s.setblocking(False)
+    taken = 0
+    quiet_since = time.monotonic()
+    end = quiet_since + seconds
+    while taken < total and time.monotonic() < end and time.monotonic() - quiet_since < 0.7:
+        if select.select([], [s], [], 0.1)[1]:
+            try:
+                at = taken % len(data)
+                taken += s.send(data[at:at + 65536])
+                quiet_since = time.monotonic()
+            except BlockingIOError:
+                pass
+    return taken
+
+
+@case
+def a_peer_that_never_reads_is_not_read_from():
+    """100 MB are offered by peers that read nothing: the server's memory stays flat, others are served, and what was taken is answered."""
+    data = random_of("hog").randbytes(1 << 20)
+    with Server("tcp://127.0.0.1:0") as server, server.connect() as good:
+        ask(good, b"i")
+        before, start = rss(server.pid), time.time()
+        hogs = [server.connect() for _ in range(4)]
+        taken = []
+        for s in hogs:
+            taken.append(offer(s, data, 25 * MB, 10))
+            ask(good, b"still here")
+        grown = rss(server.pid) - before
+        check(all(t < 25 * MB for t in taken), f"it took all: {taken}")
+        if not sanitized():
+            check(grown < 12 * MB, f"the server grew by {grown} bytes")
+        hogs[0].setblocking(True)
+        hogs[0].settimeout(20)
+        hogs[0].shutdown(socket.SHUT_WR)
+        answer = recv_to_end(hogs[0])
+        check_answer(answer, (data * (taken[0] // len(data) + 1))[:taken[0]], start, time.time())
+        for s in hogs[1:]:
+            s.close()
+
+
+@case
+def slow_peers_are_no_burden():
+    """A hundred peers that send a byte now and then: each byte has its answer, and they cost next to nothing."""
+    with Server("tcp://127.0.0.1:0") as server:
+        clients = [server.connect() for _ in range(100)]
+        used = cpu(server.pid)
+        for _ in range(3):
+            for s in clients:
+                ask(s, b"i")
+            time.sleep(0.5)
+        used = cpu(server.pid) - used
+        for s in clients:
+            s.close()
+        check(used < 0.5, f"{used:.2f} s of CPU for 300 bytes")
+
+
+@case
+def a_reset_in_any_state_is_no_crash():
+    """Resets before, between and after everything: the server lives, counts them, and has its descriptors back."""
+    rng = random_of("reset")
+    linger = struct.pack("ii", 1, 0)
+    with Server("tcp://127.0.0.1:0") as server:
+        with server.connect() as s:
+            ask(s, b"i")
+        base = wait_for(lambda: descriptors(server.pid), what="descriptors")
+        for n in range(600):
+            s = server.connect()
+            what = rng.randrange(6)
+            if what >= 1:
+                s.sendall(rng.randbytes(rng.choice((1, 100, 5000, 60_000))))
+            if what == 2:
+                s.recv(10)
+            if what == 3:
+                s.shutdown(socket.SHUT_WR)
+            if what == 4:
+                offer(s, b"x" * 65536, 4 * MB, 0.02)
+            if what == 5:
+                time.sleep(rng.uniform(0, 0.002))
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            s.close()
+        check(server.alive(), f"the server died: {server.text()}")
+        wait_for(lambda: descriptors(server.pid) <= base, 20, "the descriptors' return")
+        with server.connect() as s:
+            ask(s, b"i")
+        counters = server.counters()
+        check(counters["peer_resets"] > 50, f"{counters['peer_resets']} resets counted")
+        same(counters["open"] <= 1, True, f"{counters['open']} connections are open, 1 or less")
+
+
+@case(limit=120)
+def ten_thousand_idle_connections_are_held():
+    """10,000 connections are open at once, all are answered, twice; idle they cost no CPU and little memory."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    count = 10_000
+    if hard < count + 200:
+        raise Skip(f"{hard} descriptors are allowed, {count + 200} are needed")
+    with Server("tcp://127.0.0.1:0", workers=2) as server:
+        with server.connect() as s:
+            ask(s, b"i")
+        before = rss(server.pid)
+        clients = [server.connect() for _ in range(count)]
+        try:
+            for _ in range(2):
+                for s in clients:
+                    s.sendall(b"i")
+                for s in clients:
+                    same(recv_exactly(s, STAMP + 1)[STAMP:], b"i", "the answer")
+            each = (rss(server.pid) - before) / count
+            print(f"# {each:.0f} bytes of the server's own memory a connection")
+            if not sanitized():
+                check(each <= 512, f"{each:.0f} bytes a connection, wanted at most 512")
+            used = cpu(server.pid)
+            time.sleep(1)
+            used = cpu(server.pid) - used
+            check(used < 0.02, f"{used:.3f} s of CPU in an idle second")
+        finally:
+            for s in clients:
+                s.close()
+
+
+@case
+def over_the_ceiling_connections_are_closed_and_counted():
+    """--max-conns: over it a connection is accepted and closed at once; one that leaves makes room."""
+    with Server("tcp://127.0.0.1:0", flags=["--max-conns", "5"], workers=1) as server:
+        inside = [server.connect() for _ in range(5)]
+        for s in inside:
+            ask(s, b"i")
+        for _ in range(20):
+            with server.connect() as s:
+                try:
+                    same(s.recv(1), b"", "what one too many gets")
+                except ConnectionResetError:
+                    pass
+        same(server.counters()["refused"], 20, "refused")
+        inside.pop().close()
+
+        def room():
+            with server.connect() as s:
+                try:
+                    s.sendall(b"i")
+                    return len(s.recv(100)) == STAMP + 1
+                except OSError:
+                    return False
+        wait_for(room, 10, "room for one more")
+        for s in inside:
+            ask(s, b"still")
+            s.close()
+
+
+@case
+def running_out_of_descriptors_is_survived():
+    """EMFILE while accepting: those inside are served, nothing spins, and the waiting ones come in when some leave."""
+    need("prlimit")
+    with Server("tcp://127.0.0.1:0", workers=1) as server:
+        inside = [server.connect() for _ in range(10)]
+        for s in inside:
+            ask(s, b"i")
+        limit = descriptors(server.pid) + 5
+        code, _, err = run("prlimit", "--pid", str(server.pid), f"--nofile={limit}:{limit}")
+        same(code, 0, f"prlimit ({err!r})")
+        waiting = [server.connect() for _ in range(30)]
+        for s in waiting:
+            s.sendall(b"w")
+        for s in inside:
+            ask(s, b"inside")
+        used = cpu(server.pid)
+        time.sleep(1)
+        used = cpu(server.pid) - used
+        check(used < 0.1, f"{used:.3f} s of CPU in a second without descriptors")
+        for s in inside:
+            ask(s, b"still inside")
+            s.close()
+        served = 0
+        for s in waiting:
+            same(recv_exactly(s, STAMP + 1)[STAMP:], b"w", "the answer of one that waited")
+            s.close()
+            served += 1
+        same(served, 30, "how many that waited were served")
+        check(server.counters()["emfile"] > 0, "emfile is not counted")
+
+
+@case
+def an_idle_server_sleeps():
+    """No connections, no CPU, no turns of its loops."""
+    with Server("tcp://127.0.0.1:0", "udp://127.0.0.1:0") as server:
+        time.sleep(0.3)
+        turns, used = server.counters().get("workers_turns"), cpu(server.pid)
+        time.sleep(2)
+        used = cpu(server.pid) - used
+        check(used < 0.01, f"{used:.4f} s of CPU in two idle seconds")
+        if turns is not None:
+            check(server.counters()["workers_turns"] - turns <= 4, "its loops turned")
+
+
+@case
+def an_idle_limit_closes_who_says_nothing():
+    """--idle-timeout closes an idle connection, and not one that keeps talking."""
+    with Server("tcp://127.0.0.1:0", flags=["--idle-timeout", "600ms"]) as server:
+        with server.connect() as idle, server.connect() as busy:
+            start = time.monotonic()
+            while time.monotonic() - start < 1.2:
+                ask(busy, b"i")
+                time.sleep(0.1)
+            same(idle.recv(1), b"", "what the idle one gets")
+            ask(busy, b"i")
+        same(server.counters()["idle_closed"] >= 1, True, "counted")
+
+
+@case
+def a_thousand_short_connections():
+    """Open, ask, close, a thousand times, some without asking: none is left over."""
+    with Server("tcp://127.0.0.1:0") as server:
+        base = descriptors(server.pid)
+        for n in range(1000):
+            with server.connect() as s:
+                if n % 3:
+                    ask(s, b"i")
+        wait_for(lambda: descriptors(server.pid) <= base, 20, "the descriptors' return")
+        same(server.counters()["accepted"], 1000, "accepted")
+
+
+@case
+def a_log_that_nobody_reads_stops_nothing():
+    """stdout and stderr are pipes that are full: connections are still served, and the end still comes."""
+    import subprocess
+    port = free_port()
+    process = subprocess.Popen([PROGRAM, "serve", f"tcp://127.0.0.1:{port}"], stdin=subprocess.DEVNULL,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        def up():
+            with socket.socket() as s:
+                return s.connect_ex(("127.0.0.1", port)) == 0
+        wait_for(up, 20, "the server")
+        for _ in range(3000):
+            with socket.create_connection(("127.0.0.1", port), 20) as s:
+                ask(s, b"i")
+        process.send_signal(signal.SIGTERM)
+        same(process.wait(20), 0, "exit code")
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        process.stderr.close()
+
+
+main()
