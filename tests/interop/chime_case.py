@@ -10,7 +10,9 @@ The small runner of the tests in this folder, and what they share: a server as a
 
 A file run alone runs its cases, those named as arguments, or lists them (--list). The last line is "N passed, N failed, N skipped".
 """
+import collections
 import faulthandler
+import json
 import os
 import random
 import re
@@ -25,10 +27,9 @@ import threading
 import time
 import traceback
 
-PROGRAM = os.environ.get("CHIME_PROGRAM", "build/chime")
-BUILD = os.environ.get("CHIME_BINARY_DIR", "build")
+BUILD = os.environ.get("CHIME_BINARY_DIR", os.path.join(os.path.dirname(__file__), "..", "..", "build"))
+PROGRAM = os.path.abspath(os.environ.get("CHIME_PROGRAM", os.path.join(BUILD, "chime")))
 SEED = int(os.environ.get("CHIME_TEST_SEED") or str(random.SystemRandom().getrandbits(48)), 0)
-PROGRAM = os.path.abspath(PROGRAM)
 STAMP = 24
 CHUNK = 1024
 CTIME = re.compile(rb"(?:Sun|Mon|Tue|Wed|Thu|Fri|Sat) (?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) "
@@ -135,6 +136,8 @@ class Server:
         for line in pipe:
             if line.startswith("listening "):
                 self.ready.append(line.split(None, 2)[2].strip())
+            elif line.startswith("{") and (event := json.loads(line)).get("event") == "listening":
+                self.ready.append(event["endpoint"])
             lines.append(line)
         pipe.close()
 
@@ -180,11 +183,11 @@ class Server:
         return self.process.poll() is None
 
     def counters(self):
-        """What it says of itself on SIGUSR1, as a dictionary."""
+        """What it says of itself on SIGUSR1, as a dictionary; what is 0 is left out there and 0 here."""
         before = len(self.err)
         self.signal(signal.SIGUSR1)
-        line = wait_for(lambda: next((e for e in self.err[before:] if "accepted=" in e), None), 10, "the counters")
-        return {k: int(v) for k, v in re.findall(r"([a-z_]+)=(\d+)", line)}
+        line = wait_for(lambda: next((e for e in self.err[before:] if "event=totals" in e), None), 10, "the counters")
+        return collections.Counter({k: int(v) for k, v in re.findall(r"([a-z_]+)=(\d+)(?=\s)", line)})
 
     def __exit__(self, kind, value, trace):
         died = self.process.poll()
@@ -319,7 +322,9 @@ def main():
     if "--list" in sys.argv[1:]:
         print("\n".join(name for name, _, _ in cases))
         return
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if not os.access(PROGRAM, os.X_OK):
+        sys.exit(f"{PROGRAM} is not there: build it, or name it in CHIME_PROGRAM")
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     counts = {"passed": 0, "failed": 0, "skipped": 0}
     chosen = [c for c in cases if not sys.argv[1:] or c[0] in sys.argv[1:]]
