@@ -132,11 +132,11 @@ static ssize_t op_connect(struct chime_sock *s, int fd, struct chime__call *c)
 	if (c->under_way)
 		return connect_result(s, fd, c->to);
 	int err = connect_now(fd, c->to);
-	if (err == -EINPROGRESS || err == -EINTR) {
-		c->under_way = true;
-		return -EAGAIN;
-	}
-	return err;
+	if (err != -EINPROGRESS && err != -EINTR)
+		return err;
+	c->under_way = true;
+	struct pollfd p = { fd, POLLOUT, 0 };
+	return poll(&p, 1, 0) > 0 ? connect_result(s, fd, c->to) : -EAGAIN; /* near peers have answered by now */
 }
 
 static int connect_quietly(chime_sock *s, const chime_addr *to)

@@ -157,7 +157,8 @@ ssize_t chime__sock_go_on(struct chime_sock *s, int fd, struct chime__call *c, s
 				return c->limit_ns == 0 ? -EAGAIN : CHIME_ETIMEOUT;
 			n = wait_ready(s, fd, c, left);
 			again = n == -EINTR && !c->partial && (n = chime__interrupted()) == 0;
-		} while (again);
+			/* A nap that was cut short counts as taken, or signals could keep us from ever trying again. */
+		} while (again && c->false_ready < 2);
 		if (n < 0)
 			return n;
 	}

@@ -1,0 +1,256 @@
+/* Two threads and one handle: closing wakes whoever waits, and takes the descriptor from nobody who still uses it. */
+#include "net/stuck.h"
+
+#include <signal.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+
+static bool is_open(int fd)
+{
+	return fcntl(fd, F_GETFD) >= 0;
+}
+
+static void close_each(int64_t limit)
+{
+	FOR_EACH_CALL(c)
+	{
+		struct stuck k = { 0 };
+		struct stuck_thread t;
+		c->make(&k);
+		CHECK_EQ(chime_set_timeout(k.s, limit), 0);
+		stuck_thread_start(&t, c, &k);
+		int fd = chime_fileno(k.s), wake = atomic_load(&k.s->wake);
+		CHECK_EQ(chime_close(k.s), 0);
+		CHECK_EQ(chime_fileno(k.s), -1);
+		print_message("%s\n", c->name);
+		CHECK_EQ(stuck_thread_end(&t), CHIME_ECLOSED);
+		CHECK(!is_open(fd));
+		CHECK(!is_open(wake));
+		stuck_free(&k);
+	}
+}
+
+/* close from another thread ends every call that waits, in every family. */
+TEST(close_wakes_blocking_calls)
+{
+	close_each(CHIME_FOREVER);
+}
+
+TEST(close_wakes_calls_with_a_limit)
+{
+	close_each(60 * CHIME_SEC);
+}
+
+/* It wakes all of them, whatever each waits for. */
+TEST(close_wakes_every_waiter)
+{
+	struct stuck k = { 0 };
+	struct stuck_thread t[6];
+	stuck_make_full_stream(&k);
+	for (int i = 0; i < 6; i++)
+		stuck_thread_start(&t[i], i % 2 ? &stuck_calls[0] : &stuck_calls[6], &k);
+	CHECK_EQ(chime_close(k.s), 0);
+	for (int i = 0; i < 6; i++)
+		CHECK_EQ(stuck_thread_end(&t[i]), CHIME_ECLOSED);
+	stuck_free(&k);
+}
+
+/* detach wakes them too, and the descriptor stays open: it is the caller's. */
+TEST(detach_wakes_and_keeps_the_descriptor)
+{
+	struct stuck k = { 0 };
+	struct stuck_thread t;
+	stuck_make_udp(&k);
+	stuck_thread_start(&t, &stuck_calls[4], &k);
+	int fd = chime_detach(k.s);
+	CHECK_EQ(stuck_thread_end(&t), CHIME_ECLOSED);
+	CHECK(is_open(fd));
+	close(fd);
+	stuck_free(&k);
+}
+
+/* Closing is no shutdown: the connection lives on in a dup, and the peer notices nothing. */
+TEST(close_leaves_a_dup_connected)
+{
+	struct stuck k = { 0 };
+	struct stuck_thread t;
+	chime_sock *d;
+	stuck_make_tcp(&k);
+	CHECK_EQ(chime_dup(k.s, &d), 0);
+	stuck_thread_start(&t, &stuck_calls[1], &k);
+	CHECK_EQ(chime_close(k.s), 0);
+	CHECK_EQ(stuck_thread_end(&t), CHIME_ECLOSED);
+	CHECK_EQ(chime_recv(k.peer, k.buf, 1, MSG_DONTWAIT), -EAGAIN);
+	CHECK_EQ(chime_send(d, "alive", 5, 0), 5);
+	CHECK_EQ(chime_recv(k.peer, k.buf, 10, 0), 5);
+	chime_free(&d);
+	stuck_free(&k);
+}
+
+/* shutdown from another thread ends a receive with the end of the stream. */
+TEST(shutdown_wakes_a_receiver)
+{
+	struct stuck k = { 0 };
+	struct stuck_thread t;
+	stuck_make_tcp(&k);
+	stuck_thread_start(&t, &stuck_calls[1], &k);
+	CHECK_EQ(chime_shutdown(k.s, SHUT_RDWR), 0);
+	CHECK_EQ(stuck_thread_end(&t), 0);
+	stuck_free(&k);
+}
+
+/* A child that closes its copy of the handle leaves its parent waiting, asleep. */
+TEST(close_in_a_child_leaves_the_parent_waiting)
+{
+	struct stuck k = { 0 };
+	struct stuck_thread t;
+	int status;
+	stuck_make_stream(&k);
+	stuck_thread_start(&t, &stuck_calls[0], &k);
+	pid_t pid = fork();
+	if (pid == 0) {
+		atomic_store(&k.s->calls, 1); /* the thread in recv is the parent's */
+		chime_close(k.s);
+		_exit(0);
+	}
+	waitpid(pid, &status, 0);
+	CHECK_EQ(status, 0);
+	/* The parent's thread takes the wake-up away and sleeps again. */
+	for (int seen = 0; seen < 5; usleep(1000)) {
+		struct pollfd p = { atomic_load(&k.s->wake), POLLIN, 0 };
+		seen = poll(&p, 1, 0) == 0 && stuck_asleep(t.tid) ? seen + 1 : 0;
+	}
+	stuck_send_five(&k);
+	CHECK_EQ(stuck_thread_end(&t), 5);
+	stuck_free(&k);
+}
+
+/* Where the process has no descriptor left for the wake-up, calls wait all the same and closing still ends them. */
+TEST(close_wakes_without_a_descriptor_to_spare)
+{
+	struct stuck k = { 0 };
+	struct stuck_thread t = { .c = &stuck_calls[0], .k = &k };
+	struct rlimit old, none;
+	stuck_make_stream(&k);
+	CHECK_EQ(getrlimit(RLIMIT_NOFILE, &old), 0);
+	none = old;
+	none.rlim_cur = 3;
+	CHECK_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+	CHECK_EQ(pthread_create(&t.thread, NULL, stuck_thread_run, &t), 0);
+	while (atomic_load(&k.s->calls) == 0)
+		usleep(1000);
+	usleep(20000); /* in its wait, most likely; if not, the test proves less but never fails */
+	CHECK_EQ(atomic_load(&k.s->wake), -1);
+	CHECK_EQ(chime_close(k.s), 0);
+	CHECK_EQ(stuck_thread_end(&t), CHIME_ECLOSED);
+	CHECK_EQ(setrlimit(RLIMIT_NOFILE, &old), 0);
+	stuck_free(&k);
+}
+
+struct crossing {
+	chime_sock *s;
+	_Atomic int64_t bytes;
+};
+
+static void *crossing_send(void *arg)
+{
+	struct crossing *x = arg;
+	char buf[300] = { 0 };
+	for (;;) {
+		ssize_t n = chime_send(x->s, buf, sizeof(buf), 0);
+		if (n < 0)
+			return (void *)(intptr_t)n;
+	}
+}
+
+static void *crossing_recv(void *arg)
+{
+	struct crossing *x = arg;
+	char buf[700];
+	for (;;) {
+		ssize_t n = chime_recv(x->s, buf, sizeof(buf), 0);
+		if (n < 0)
+			return (void *)(intptr_t)n;
+		atomic_fetch_add(&x->bytes, n);
+		chime_last_error(x->s, buf, sizeof(buf));
+	}
+}
+
+/* One thread sends, one receives, a third closes at any moment: both end with CHIME_ECLOSED, nothing else happens. */
+TEST_LIMIT(send_recv_and_close_at_once, 60)
+{
+	for (int round = 0; round < 60; round++) {
+		struct crossing x = { 0 };
+		pthread_t tx, rx;
+		void *sent, *received;
+		chime_sock *p[2];
+		CHECK_EQ(chime_socketpair(p, AF_UNIX, SOCK_DGRAM, 0), 0);
+		CHECK_EQ(chime_set_timeout(p[0], round % 2 ? CHIME_FOREVER : 50 * CHIME_SEC), 0);
+		/* Connected to itself, in effect: a dup of the peer echoes. */
+		struct crossing back = { .s = p[1] };
+		pthread_t echo;
+		x.s = p[0];
+		CHECK_EQ(pthread_create(&tx, NULL, crossing_send, &x), 0);
+		CHECK_EQ(pthread_create(&rx, NULL, crossing_recv, &x), 0);
+		CHECK_EQ(pthread_create(&echo, NULL, crossing_send, &back), 0);
+		int64_t until = test_now() + (int64_t)(test_random() % (2 * CHIME_MSEC));
+		while (test_now() < until)
+			;
+		CHECK_EQ(chime_close(p[0]), 0);
+		pthread_join(tx, &sent);
+		pthread_join(rx, &received);
+		CHECK_EQ((intptr_t)sent, CHIME_ECLOSED);
+		CHECK_EQ((intptr_t)received, CHIME_ECLOSED);
+		pthread_join(echo, &sent);
+		CHECK_EQ((intptr_t)sent, -ECONNREFUSED);
+		chime_free(&p[0]);
+		chime_free(&p[1]);
+	}
+}
+
+static void *close_it(void *arg)
+{
+	return (void *)(intptr_t)chime_close(arg);
+}
+
+/* Closing from many threads closes once. */
+TEST(close_from_many_threads)
+{
+	for (int round = 0; round < 50; round++) {
+		struct stuck k = { 0 };
+		struct stuck_thread t;
+		pthread_t closer[4];
+		stuck_make_udp(&k);
+		stuck_thread_start(&t, &stuck_calls[4], &k);
+		for (int i = 0; i < 4; i++)
+			CHECK_EQ(pthread_create(&closer[i], NULL, close_it, k.s), 0);
+		for (int i = 0; i < 4; i++) {
+			void *err;
+			pthread_join(closer[i], &err);
+			CHECK_EQ((intptr_t)err, 0);
+		}
+		CHECK_EQ(stuck_thread_end(&t), CHIME_ECLOSED);
+		stuck_free(&k);
+	}
+}
+
+/* Waiting costs one descriptor, which goes with the handle; not waiting costs none. */
+TEST(wake_descriptor_is_made_late_and_closed)
+{
+	struct stuck k = { 0 };
+	stuck_make_stream(&k);
+	stuck_send_five(&k);
+	CHECK_EQ(chime_recv(k.s, k.buf, 5, 0), 5);
+	CHECK_EQ(atomic_load(&k.s->wake), -1);
+	CHECK_EQ(chime_set_timeout(k.s, CHIME_MSEC), 0);
+	CHECK_EQ(chime_recv(k.s, k.buf, 5, 0), CHIME_ETIMEOUT);
+	int wake = atomic_load(&k.s->wake);
+	CHECK(wake >= 0);
+	CHECK_EQ(fcntl(wake, F_GETFD), FD_CLOEXEC);
+	CHECK_EQ(chime_close(k.s), 0);
+	CHECK(!is_open(wake));
+	stuck_free(&k);
+}
+
+TEST_MAIN()

@@ -1,0 +1,297 @@
+/*
+ * net/stuck.h - every call of sock.h that can wait, each in a place where it has to.
+ */
+#ifndef NET_STUCK_H
+#define NET_STUCK_H
+
+#include "net/sock.h"
+
+#include <chime/connect.h>
+#include <runner/test.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+struct stuck {
+	chime_sock *s;    /* the one that waits */
+	chime_sock *peer; /* who can end the wait */
+	chime_sock *crowd[4];
+	chime_addr at;
+	char buf[4096];
+};
+
+struct stuck_call {
+	const char *name;
+	void (*make)(struct stuck *k);
+	ssize_t (*call)(struct stuck *k); /* waits until release() */
+	void (*release)(struct stuck *k); /* by another thread or a hook */
+	ssize_t result;                   /* what the call gives then */
+	int would_block;                  /* what it gives at limit 0 */
+};
+
+#define STUCK_OK(expr)                                                                                                 \
+	do {                                                                                                           \
+		long long got_ = (expr);                                                                               \
+		if (got_ < 0) {                                                                                        \
+			fprintf(stderr, "%s:%d: %s gave %lld\n", __FILE__, __LINE__, #expr, got_);                     \
+			abort();                                                                                       \
+		}                                                                                                      \
+	} while (0)
+
+static inline void stuck_free(struct stuck *k)
+{
+	chime_free(&k->s);
+	chime_free(&k->peer);
+	for (int i = 0; i < 4; i++)
+		chime_free(&k->crowd[i]);
+}
+
+/* ---- receiving ---- */
+
+static inline void stuck_pair(struct stuck *k, int type)
+{
+	chime_sock *p[2];
+	STUCK_OK(chime_socketpair(p, AF_UNIX, type, 0));
+	k->s = p[0];
+	k->peer = p[1];
+}
+
+static inline void stuck_make_stream(struct stuck *k)
+{
+	stuck_pair(k, SOCK_STREAM);
+}
+
+static inline void stuck_make_seqpacket(struct stuck *k)
+{
+	stuck_pair(k, SOCK_SEQPACKET);
+}
+
+static inline void stuck_make_tcp(struct stuck *k)
+{
+	chime_sock *l;
+	STUCK_OK(chime_create_server(&l, AF_INET, "127.0.0.1", 0, -1, false, false));
+	STUCK_OK(chime_getsockname(l, &k->at));
+	STUCK_OK(chime_open(&k->s, AF_INET, SOCK_STREAM, 0));
+	STUCK_OK(chime_connect(k->s, &k->at));
+	STUCK_OK(chime_accept(l, &k->peer, NULL));
+	chime_free(&l);
+}
+
+static inline void stuck_make_udp(struct stuck *k)
+{
+	STUCK_OK(chime_open(&k->s, AF_INET, SOCK_DGRAM, 0));
+	STUCK_OK(chime_open(&k->peer, AF_INET, SOCK_DGRAM, 0));
+	STUCK_OK(chime_addr_ip(&k->at, AF_INET, "127.0.0.1", 0));
+	STUCK_OK(chime_bind(k->s, &k->at));
+	STUCK_OK(chime_getsockname(k->s, &k->at));
+}
+
+static inline ssize_t stuck_recv(struct stuck *k)
+{
+	return chime_recv(k->s, k->buf, 100, 0);
+}
+
+static inline ssize_t stuck_recv_peek(struct stuck *k)
+{
+	return chime_recv(k->s, k->buf, 100, MSG_PEEK);
+}
+
+static inline ssize_t stuck_recvfrom(struct stuck *k)
+{
+	chime_addr from;
+	return chime_recvfrom(k->s, k->buf, 100, 0, &from);
+}
+
+static inline ssize_t stuck_recv_exact(struct stuck *k)
+{
+	return chime_recv_exact(k->s, k->buf, 5, 0, NULL);
+}
+
+static inline void stuck_send_five(struct stuck *k)
+{
+	STUCK_OK(chime_send(k->peer, "12345", 5, 0));
+}
+
+static inline void stuck_sendto_five(struct stuck *k)
+{
+	STUCK_OK(chime_sendto(k->peer, "12345", 5, 0, &k->at));
+}
+
+/* ---- sending ---- */
+
+static inline void stuck_fill(struct stuck *k)
+{
+	while (chime_send(k->s, k->buf, sizeof(k->buf), MSG_DONTWAIT) > 0)
+		;
+}
+
+static inline void stuck_make_full_stream(struct stuck *k)
+{
+	stuck_make_stream(k);
+	stuck_fill(k);
+}
+
+/* A unix datagram socket whose queue is full; the sender is not connected, so that poll calls it writable all the time. */
+static inline void stuck_make_full_dgram(struct stuck *k)
+{
+	STUCK_OK(chime_open(&k->s, AF_UNIX, SOCK_DGRAM, 0));
+	STUCK_OK(chime_open(&k->peer, AF_UNIX, SOCK_DGRAM, 0));
+	STUCK_OK(chime_addr_unix(&k->at, NULL, 0));
+	k->at.len = sizeof(sa_family_t);
+	k->at.u.sa.sa_family = AF_UNIX;
+	STUCK_OK(chime_bind(k->peer, &k->at));
+	STUCK_OK(chime_getsockname(k->peer, &k->at));
+	while (chime_sendto(k->s, "x", 1, MSG_DONTWAIT, &k->at) > 0)
+		;
+}
+
+static inline ssize_t stuck_send(struct stuck *k)
+{
+	return chime_send(k->s, k->buf, 5, 0);
+}
+
+static inline ssize_t stuck_sendall(struct stuck *k)
+{
+	return chime_sendall(k->s, k->buf, 5, 0, NULL);
+}
+
+static inline ssize_t stuck_sendto(struct stuck *k)
+{
+	return chime_sendto(k->s, k->buf, 5, 0, &k->at);
+}
+
+static inline void stuck_drain(struct stuck *k)
+{
+	char got[4096];
+	while (chime_recv(k->peer, got, sizeof(got), MSG_DONTWAIT) > 0)
+		;
+}
+
+/* ---- connections ---- */
+
+static inline void stuck_make_listener(struct stuck *k)
+{
+	STUCK_OK(chime_create_server(&k->s, AF_INET, "127.0.0.1", 0, -1, false, false));
+	STUCK_OK(chime_getsockname(k->s, &k->at));
+	STUCK_OK(chime_open(&k->peer, AF_INET, SOCK_STREAM, 0));
+}
+
+static inline ssize_t stuck_accept(struct stuck *k)
+{
+	chime_sock *out;
+	int err = chime_accept(k->s, &out, NULL);
+	chime_free(&out);
+	return err;
+}
+
+static inline void stuck_connect_to_it(struct stuck *k)
+{
+	STUCK_OK(chime_connect(k->peer, &k->at));
+}
+
+/* A listener without room: TCP drops what asks to connect, unix says EAGAIN. */
+static inline void stuck_crowd(struct stuck *k, int family)
+{
+	STUCK_OK(chime_bind(k->peer, &k->at));
+	STUCK_OK(chime_listen(k->peer, 0));
+	STUCK_OK(chime_getsockname(k->peer, &k->at));
+	STUCK_OK(chime_open(&k->crowd[0], family, SOCK_STREAM, 0));
+	STUCK_OK(chime_connect(k->crowd[0], &k->at));
+	STUCK_OK(chime_open(&k->s, family, SOCK_STREAM, 0));
+}
+
+static inline void stuck_make_full_tcp(struct stuck *k)
+{
+	STUCK_OK(chime_open(&k->peer, AF_INET, SOCK_STREAM, 0));
+	STUCK_OK(chime_addr_ip(&k->at, AF_INET, "127.0.0.1", 0));
+	stuck_crowd(k, AF_INET);
+}
+
+static inline void stuck_make_full_unix(struct stuck *k)
+{
+	STUCK_OK(chime_open(&k->peer, AF_UNIX, SOCK_STREAM, 0));
+	k->at.len = sizeof(sa_family_t);
+	k->at.u.sa.sa_family = AF_UNIX;
+	stuck_crowd(k, AF_UNIX);
+}
+
+static inline ssize_t stuck_connect(struct stuck *k)
+{
+	return chime_connect(k->s, &k->at);
+}
+
+static inline void stuck_accept_one(struct stuck *k)
+{
+	STUCK_OK(chime_accept(k->peer, &k->crowd[1], NULL));
+}
+
+static const struct stuck_call stuck_calls[] = {
+	{ "recv", stuck_make_stream, stuck_recv, stuck_send_five, 5, -EAGAIN },
+	{ "recv of TCP", stuck_make_tcp, stuck_recv, stuck_send_five, 5, -EAGAIN },
+	{ "recv of seqpacket", stuck_make_seqpacket, stuck_recv, stuck_send_five, 5, -EAGAIN },
+	{ "recv with MSG_PEEK", stuck_make_tcp, stuck_recv_peek, stuck_send_five, 5, -EAGAIN },
+	{ "recvfrom", stuck_make_udp, stuck_recvfrom, stuck_sendto_five, 5, -EAGAIN },
+	{ "recv_exact", stuck_make_tcp, stuck_recv_exact, stuck_send_five, 0, -EAGAIN },
+	{ "send", stuck_make_full_stream, stuck_send, stuck_drain, 5, -EAGAIN },
+	{ "sendall", stuck_make_full_stream, stuck_sendall, stuck_drain, 0, -EAGAIN },
+	{ "sendto", stuck_make_full_dgram, stuck_sendto, stuck_drain, 5, -EAGAIN },
+	{ "accept", stuck_make_listener, stuck_accept, stuck_connect_to_it, 0, -EAGAIN },
+	{ "connect", stuck_make_full_tcp, stuck_connect, stuck_accept_one, 0, -EINPROGRESS },
+	{ "connect of unix", stuck_make_full_unix, stuck_connect, stuck_accept_one, 0, -EAGAIN },
+};
+#define STUCK_CALLS (sizeof(stuck_calls) / sizeof(stuck_calls[0]))
+
+#define FOR_EACH_CALL(c_) for (const struct stuck_call *c_ = stuck_calls; c_ < stuck_calls + STUCK_CALLS; c_++)
+
+/* ---- the call in a thread ---- */
+
+struct stuck_thread {
+	const struct stuck_call *c;
+	struct stuck *k;
+	pthread_t thread;
+	_Atomic pid_t tid;
+	ssize_t result;
+};
+
+static inline void *stuck_thread_run(void *arg)
+{
+	struct stuck_thread *t = arg;
+	atomic_store(&t->tid, (pid_t)syscall(SYS_gettid));
+	t->result = t->c->call(t->k);
+	return NULL;
+}
+
+/* Whether the thread sleeps in a system call just now. */
+static inline bool stuck_asleep(pid_t tid)
+{
+	char path[64], text[256] = "";
+	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", (int)tid);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	ssize_t n = read(fd, text, sizeof(text) - 1);
+	close(fd);
+	char *end = n > 0 ? strrchr(text, ')') : NULL;
+	return end && end[1] == ' ' && end[2] == 'S';
+}
+
+/* Starts it and comes back when it waits: it has its wake descriptor, and sleeps. */
+static inline void stuck_thread_start(struct stuck_thread *t, const struct stuck_call *c, struct stuck *k)
+{
+	*t = (struct stuck_thread){ .c = c, .k = k, .result = -99999 };
+	STUCK_OK(-pthread_create(&t->thread, NULL, stuck_thread_run, t));
+	for (int seen = 0; seen < 3; usleep(1000))
+		seen = atomic_load(&t->tid) && atomic_load(&k->s->wake) >= 0 && stuck_asleep(t->tid) ? seen + 1 : 0;
+}
+
+static inline ssize_t stuck_thread_end(struct stuck_thread *t)
+{
+	pthread_join(t->thread, NULL);
+	return t->result;
+}
+
+#endif
