@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define STAMP_LIKELY 8 /* so many bytes that may begin a stamp are hardly anything else */
+
 void answer_init(struct answer *a)
 {
 	*a = (struct answer){ .known = -1, .found = -1 };
@@ -136,7 +138,7 @@ enum answer_verdict answer_verdict(struct answer *a)
 bool answer_sure(const struct answer *a)
 {
 	for (int f = 0; f < ANSWER_ECHO; f++)
-		if (!a->reading[f].dead && a->reading[f].sure)
+		if (!a->reading[f].dead && (a->reading[f].sure || a->len >= STAMP_LIKELY))
 			return true;
 	return !a->reading[ANSWER_ECHO].dead && a->reading[ANSWER_ECHO].back > 0;
 }

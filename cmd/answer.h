@@ -11,7 +11,7 @@
 #include <chime/stamp.h>
 
 enum answer_verdict {
-	ANSWER_MORE,  /* may become an answer of stamps (or an echo); .sure: a whole stamp was there */
+	ANSWER_MORE,  /* may become an answer of stamps, or an echo */
 	ANSWER_WHOLE, /* it is one, and nothing is behind it */
 	ANSWER_PLAIN, /* it is something else */
 };
@@ -52,6 +52,7 @@ unsigned char *answer_room(struct answer *a, size_t want);
 /* n bytes were put there. */
 enum answer_verdict answer_took(struct answer *a, size_t n);
 enum answer_verdict answer_verdict(struct answer *a);
+/* More is to come for certain, or nearly: a stamp or an echo has begun. */
 bool answer_sure(const struct answer *a);
 
 #endif

@@ -3,6 +3,7 @@
 
 #include <chime/clock.h>
 #include <chime/endpoint.h>
+#include <chime/service.h>
 
 #include <stdio.h>
 #include <string.h>
@@ -116,7 +117,18 @@ void help_verb(const struct verb *verb)
 	       verb->about);
 	if (verb->options)
 		print_options(verb);
-	if (verb == &verb_talk)
+	if (verb == &verb_serve) {
+		char title[96];
+		puts("\nservices:");
+		for (unsigned n = 0; chime_service_at(n); n++)
+			column((size_t)printf("  %s", chime_service_at(n)->name), chime_service_at(n)->help);
+		for (unsigned n = 0; chime_service_at(n); n++) {
+			snprintf(title, sizeof title,
+				 "settings of %s, in an endpoint's query:", chime_service_at(n)->name);
+			print_table(title, chime_service_at(n)->options);
+		}
+	}
+	if (verb == &verb_serve || verb == &verb_talk)
 		print_table("settings of sockets, in an endpoint's query (tcp://:9999?backlog=64):",
 			    chime_endpoint_options());
 	if (verb->examples)

@@ -27,7 +27,7 @@ static const struct verb verb_help = {
 	.run = run_help,
 };
 
-static const struct verb *const verbs[] = { &verb_talk, &verb_help, NULL };
+static const struct verb *const verbs[] = { &verb_serve, &verb_talk, &verb_help, NULL };
 
 const struct verb *verb_at(unsigned n)
 {
@@ -87,7 +87,7 @@ static void hold_standard_descriptors(void)
 static int run(int argc, char **argv)
 {
 	if (argc < 2) {
-		complain(NULL, "expected a verb: talk or help");
+		complain(NULL, "expected a verb: serve, talk or help");
 		return EXIT_USAGE;
 	}
 	const char *word = argv[1];

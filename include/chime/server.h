@@ -68,6 +68,7 @@ struct chime_server_config {
 	chime_log_fn *log;           /* NULL: silence */
 	void *log_arg;
 	enum chime_log_level log_level; /* what is not wanted is not put together */
+	int64_t backlog;                /* listen(2) for endpoints that set none; 0: as the system does */
 };
 /* Every field, in order: C++ compilers want it so. */
 #define CHIME_SERVER_CONFIG_INIT                                                                                       \

@@ -191,6 +191,8 @@ static int parse_served(struct served *v, chime_server *s, const char *text, con
 		struct served_options *own = (struct served_options *)base;
 		v->rate = own->rate;
 		v->idle_timeout_ns = own->idle_timeout_ns;
+		if (v->endpoint.set.backlog < 0 && s->config.backlog > 0)
+			v->endpoint.set.backlog = s->config.backlog;
 		v->config = malloc(service->config_size + 1);
 		if (v->config)
 			memcpy(v->config, base + config_offset(), service->config_size);
