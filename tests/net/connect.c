@@ -1,0 +1,471 @@
+/* create_connection: every address tried, families in turn, the first to connect wins, nothing left open. */
+#include "net/resolve.h"
+#include "net/sock.h"
+
+#include <runner/test.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+/* ---- a resolver whose answers the test gives ---- */
+
+static const char *answers;
+
+static int fake_ask(const char *host, const char *service, const struct addrinfo *hints, struct addrinfo **out)
+{
+	char list[512], *save, *word;
+	(void)host;
+	(void)service;
+	(void)hints;
+	snprintf(list, sizeof(list), "%s", answers);
+	for (word = strtok_r(list, " ", &save); word; word = strtok_r(NULL, " ", &save)) {
+		struct addrinfo numeric = { .ai_flags = AI_NUMERICHOST, .ai_socktype = SOCK_STREAM };
+		if (getaddrinfo(word, NULL, &numeric, out) != 0)
+			abort();
+		out = &(*out)->ai_next;
+	}
+	return 0;
+}
+
+static void fake_release(struct addrinfo *list)
+{
+	while (list) { /* each was a list of its own */
+		struct addrinfo *next = list->ai_next;
+		list->ai_next = NULL;
+		freeaddrinfo(list);
+		list = next;
+	}
+}
+
+static void name_means(const char *list)
+{
+	answers = list;
+	chime__resolver = (struct chime__resolver){ fake_ask, fake_release };
+}
+
+static chime_sock *listener(int family, const char *host, int port, chime_addr *at)
+{
+	chime_sock *l;
+	CHECK_EQ(chime_create_server(&l, family, host, port, -1, false, false), 0);
+	CHECK_EQ(chime_getsockname(l, at), 0);
+	return l;
+}
+
+/* A listener that answers no one: its queue is full, so what asks to connect is dropped in silence. */
+static void black_hole(chime_sock *held[2], const char *host, int port)
+{
+	chime_addr at;
+	CHECK_EQ(chime_addr_ip(&at, AF_UNSPEC, host, port), 0);
+	CHECK_EQ(chime_create_server(&held[0], chime_addr_family(&at), host, port, 0, false, false), 0);
+	CHECK_EQ(chime_getsockname(held[0], &at), 0);
+	CHECK_EQ(chime_open(&held[1], chime_addr_family(&at), SOCK_STREAM, 0), 0);
+	CHECK_EQ(chime_connect(held[1], &at), 0);
+}
+
+static void peer_is(chime_sock *s, const chime_addr *at)
+{
+	chime_addr peer;
+	char got[CHIME_ADDR_TEXT], want[CHIME_ADDR_TEXT];
+	CHECK_EQ(chime_getpeername(s, &peer), 0);
+	chime_addr_print(&peer, got, sizeof(got));
+	chime_addr_print(at, want, sizeof(want));
+	CHECK_STR(got, want);
+}
+
+/* ---- tests ---- */
+
+/* The winner is an ordinary handle: blocking, or with the default timeout; its peer is who was asked for. */
+TEST(connection_is_an_ordinary_handle)
+{
+	chime_addr at;
+	chime_sock *l = listener(AF_INET, "127.0.0.1", 0, &at), *s;
+	struct chime_connect_config config = CHIME_CONNECT_CONFIG_INIT;
+	config.timeout_ns = 5 * CHIME_SEC;
+	CHECK_EQ(chime_create_connection(&s, "127.0.0.1", chime_addr_port(&at), &config), 0);
+	CHECK_EQ(chime_timeout(s), CHIME_FOREVER);
+	CHECK_EQ(fcntl(chime_fileno(s), F_GETFL) & O_NONBLOCK, 0);
+	CHECK_EQ(chime_family(s), AF_INET);
+	peer_is(s, &at);
+	chime_free(&s);
+	chime_set_default_timeout(2 * CHIME_SEC);
+	CHECK_EQ(chime_create_connection(&s, NULL, chime_addr_port(&at), NULL),
+		 0); /* ::1 refuses, 127.0.0.1 does not */
+	CHECK_EQ(chime_timeout(s), 2 * CHIME_SEC);
+	CHECK(fcntl(chime_fileno(s), F_GETFL) & O_NONBLOCK);
+	peer_is(s, &at);
+	chime_free(&s);
+	chime_free(&l);
+}
+
+/* Every address that refuses is passed over at once, long before the delay between attempts. */
+TEST(refused_addresses_are_passed_over_at_once)
+{
+	chime_addr at;
+	chime_sock *l = listener(AF_INET, "127.0.0.9", 0, &at), *s;
+	struct chime_connect_config config = CHIME_CONNECT_CONFIG_INIT;
+	config.attempt_delay_ns = 10 * CHIME_SEC;
+	name_means("127.0.0.2 127.0.0.3 127.0.0.4 127.0.0.9");
+	int64_t start = test_now();
+	CHECK_EQ(chime_create_connection(&s, "name.test", chime_addr_port(&at), &config), 0);
+	CHECK_IN(test_now() - start, 0, 5 * CHIME_SEC);
+	peer_is(s, &at);
+	chime_free(&s);
+	chime_free(&l);
+}
+
+/* When all fail: the last error, and a sentence that names each address with its own. */
+TEST(all_failing_names_every_address)
+{
+	chime_addr at;
+	chime_sock *l = listener(AF_INET, "127.0.0.1", 0, &at), *s;
+	int port = chime_addr_port(&at);
+	char why[512] = "old", want[512], tiny[8];
+	struct chime_connect_config config = CHIME_CONNECT_CONFIG_INIT;
+	config.why = why;
+	config.why_size = sizeof(why);
+	chime_free(&l);
+	name_means("127.0.0.2 127.0.0.3");
+	CHECK_EQ(chime_create_connection(&s, "name.test", port, &config), -ECONNREFUSED);
+	CHECK_PTR(s, NULL);
+	snprintf(want, sizeof(want), "127.0.0.2:%d: %s; 127.0.0.3:%d: %s", port, chime_strerror(-ECONNREFUSED), port,
+		 chime_strerror(-ECONNREFUSED));
+	CHECK_STR(why, want);
+	config.why = tiny;
+	config.why_size = sizeof(tiny);
+	CHECK_EQ(chime_create_connection(&s, "name.test", port, &config), -ECONNREFUSED);
+	CHECK_STR(tiny, "127.0.0");
+}
+
+/* An address that does not answer delays the next by the attempt delay and no more; its attempt is dropped at the end. */
+TEST(silent_address_costs_one_delay)
+{
+	chime_addr at;
+	chime_sock *l = listener(AF_INET, "127.0.0.9", 0, &at), *s, *hole[2];
+	struct chime_connect_config config = CHIME_CONNECT_CONFIG_INIT;
+	black_hole(hole, "127.0.0.2", chime_addr_port(&at));
+	name_means("127.0.0.2 127.0.0.9");
+	int64_t start = test_now();
+	CHECK_EQ(chime_create_connection(&s, "name.test", chime_addr_port(&at), &config), 0);
+	CHECK_IN(test_now() - start, 250 * CHIME_MSEC, 900 * CHIME_MSEC); /* a SYN is sent again after 1 s */
+	peer_is(s, &at);
+	chime_free(&s);
+	config.attempt_delay_ns = 50 * CHIME_MSEC;
+	start = test_now();
+	CHECK_EQ(chime_create_connection(&s, "name.test", chime_addr_port(&at), &config), 0);
+	CHECK_IN(test_now() - start, 50 * CHIME_MSEC, 240 * CHIME_MSEC);
+	chime_free(&s);
+	chime_free(&l);
+	chime_free(&hole[0]);
+	chime_free(&hole[1]);
+}
+
+/* An earlier attempt that answers late still wins over a later one that never does. */
+TEST(late_first_address_still_wins)
+{
+	chime_addr at;
+	chime_sock *hole[2], *other[2], *s, *a;
+	struct chime_connect_config config = CHIME_CONNECT_CONFIG_INIT;
+	config.timeout_ns = 15 * CHIME_SEC;
+	config.attempt_delay_ns = 20 * CHIME_MSEC;
+	black_hole(hole, "127.0.0.2", 0);
+	CHECK_EQ(chime_getsockname(hole[0], &at), 0);
+	black_hole(other, "127.0.0.3", chime_addr_port(&at));
+	name_means("127.0.0.2 127.0.0.3");
+	pid_t pid = fork();
+	if (pid == 0) {
+		usleep(200000);
+		chime_sock *one;
+		_exit(chime_accept(hole[0], &one, NULL) != 0);
+	}
+	CHECK_EQ(chime_create_connection(&s, "name.test", chime_addr_port(&at), &config), 0);
+	peer_is(s, &at);
+	CHECK_EQ(chime_accept(hole[0], &a, NULL), 0);
+	kill(pid, SIGKILL);
+	chime_free(&a);
+	chime_free(&s);
+	for (int i = 0; i < 2; i++) {
+		chime_free(&hole[i]);
+		chime_free(&other[i]);
+	}
+}
+
+/* The limit is for all addresses together, and nothing is left of the attempts. */
+TEST(limit_is_for_all_addresses)
+{
+	chime_addr at;
+	chime_sock *hole[2], *s;
+	char why[256];
+	struct chime_connect_config config = CHIME_CONNECT_CONFIG_INIT;
+	config.timeout_ns = 150 * CHIME_MSEC;
+	config.attempt_delay_ns = 20 * CHIME_MSEC;
+	config.why = why;
+	config.why_size = sizeof(why);
+	black_hole(hole, "127.0.0.2", 0);
+	CHECK_EQ(chime_getsockname(hole[0], &at), 0);
+	name_means("127.0.0.2 127.0.0.3 127.0.0.2");
+	int64_t start = test_now();
+	CHECK_EQ(chime_create_connection(&s, "name.test", chime_addr_port(&at), &config), CHIME_ETIMEOUT);
+	CHECK_IN(test_now() - start, 150 * CHIME_MSEC, 5 * CHIME_SEC);
+	CHECK_PTR(s, NULL);
+	CHECK(strstr(why, "127.0.0.3"));
+	CHECK(strstr(why, chime_strerror(-ECONNREFUSED)));
+	CHECK(strstr(why, chime_strerror(CHIME_ETIMEOUT)));
+	chime_free(&hole[0]);
+	chime_free(&hole[1]);
+}
+
+/* IPv6 and IPv4 are tried in turn, whatever order each came in. */
+TEST(families_take_turns)
+{
+	char why[1024];
+	const char *order[] = { "[::1]", "127.0.0.2", "[::ffff:127.0.0.5]", "127.0.0.3", "127.0.0.4" };
+	chime_sock *s, *l;
+	chime_addr at;
+	struct chime_connect_config config = CHIME_CONNECT_CONFIG_INIT;
+	config.why = why;
+	config.why_size = sizeof(why);
+	int err = chime_create_server(&l, AF_INET6, "::1", 0, -1, false, false);
+	if (err < 0)
+		SKIP("no IPv6 here: %s", chime_strerror(err));
+	CHECK_EQ(chime_getsockname(l, &at), 0);
+	chime_free(&l);
+	name_means("::1 ::ffff:127.0.0.5 127.0.0.2 127.0.0.3 127.0.0.4");
+	CHECK(chime_create_connection(&s, "name.test", chime_addr_port(&at), &config) < 0);
+	const char *from = why;
+	for (int i = 0; i < 5; i++) {
+		print_message("%s in %s\n", order[i], from);
+		from = strstr(from, order[i]);
+		CHECK(from);
+	}
+}
+
+/* IPv6 first and broken: IPv4 is connected after one delay. */
+TEST(broken_ipv6_costs_one_delay)
+{
+	chime_addr at;
+	chime_sock *l = listener(AF_INET, "127.0.0.1", 0, &at), *s, *hole[2];
+	struct chime_connect_config config = CHIME_CONNECT_CONFIG_INIT;
+	if (!chime_has_dualstack_ipv6())
+		SKIP("no IPv6 here");
+	black_hole(hole, "::1", chime_addr_port(&at));
+	name_means("::1 127.0.0.1");
+	int64_t start = test_now();
+	CHECK_EQ(chime_create_connection(&s, "name.test", chime_addr_port(&at), &config), 0);
+	CHECK_IN(test_now() - start, 250 * CHIME_MSEC, 900 * CHIME_MSEC);
+	peer_is(s, &at);
+	chime_free(&s);
+	chime_free(&l);
+	chime_free(&hole[0]);
+	chime_free(&hole[1]);
+}
+
+/* A network that takes everything and answers nothing, in a namespace of our own: the limit is kept. */
+TEST(network_that_answers_nothing)
+{
+	chime_sock *s;
+	struct chime_connect_config config = CHIME_CONNECT_CONFIG_INIT;
+	config.timeout_ns = 400 * CHIME_MSEC;
+	if (unshare(CLONE_NEWNET) < 0)
+		SKIP("no network namespace of our own: %s", chime_strerror(-errno));
+	if (system("ip link set lo up && ip link add hole type veth peer name end && ip link set hole up && "
+		   "ip link set end up && ip addr add 192.0.2.1/24 dev hole && ip -6 addr add 2001:db8::1/64 dev hole "
+		   "nodad && "
+		   "ip neigh add 192.0.2.9 lladdr 02:00:00:00:00:01 dev hole && "
+		   "ip -6 neigh add 2001:db8::9 lladdr 02:00:00:00:00:01 dev hole") != 0)
+		SKIP("ip-link(8) could not make a pair of interfaces");
+	name_means("2001:db8::9 192.0.2.9");
+	int64_t start = test_now();
+	CHECK_EQ(chime_create_connection(&s, "name.test", 9, &config), CHIME_ETIMEOUT);
+	CHECK_IN(test_now() - start, 400 * CHIME_MSEC, 5 * CHIME_SEC);
+	CHECK_PTR(s, NULL);
+}
+
+/* The local address: used where its family fits, other families left out; none left is an error. */
+TEST(bind_chooses_the_family)
+{
+	chime_addr at, from, own;
+	chime_sock *l = listener(AF_INET, "127.0.0.1", 0, &at), *s;
+	struct chime_connect_config config = CHIME_CONNECT_CONFIG_INIT;
+	CHECK_EQ(chime_addr_ip(&from, AF_INET, "127.0.0.77", 0), 0);
+	config.bind = &from;
+	name_means("::1 127.0.0.1");
+	CHECK_EQ(chime_create_connection(&s, "name.test", chime_addr_port(&at), &config), 0);
+	CHECK_EQ(chime_getsockname(s, &own), 0);
+	CHECK_EQ(chime_addr_set_port(&own, 0), 0);
+	CHECK(chime_addr_equal(&own, &from));
+	chime_free(&s);
+	name_means("::1");
+	CHECK_EQ(chime_create_connection(&s, "name.test", chime_addr_port(&at), &config), -EAFNOSUPPORT);
+	CHECK_EQ(chime_addr_ip(&from, AF_INET, "192.0.2.1", 0), 0);
+	CHECK_EQ(chime_create_connection(&s, "127.0.0.1", chime_addr_port(&at), &config), -EADDRNOTAVAIL);
+	chime_free(&l);
+}
+
+/* A configuration that says nothing sensible is refused before anything is asked. */
+TEST(bad_configurations_are_refused)
+{
+	chime_sock *s;
+	struct chime_connect_config config = CHIME_CONNECT_CONFIG_INIT;
+	config.timeout_ns = 0;
+	CHECK_EQ(chime_create_connection(&s, "127.0.0.1", 1, &config), -EINVAL);
+	config.timeout_ns = -7;
+	CHECK_EQ(chime_create_connection(&s, "127.0.0.1", 1, &config), -EINVAL);
+	config.timeout_ns = CHIME_SEC;
+	config.size = 4;
+	CHECK_EQ(chime_create_connection(&s, "127.0.0.1", 1, &config), -EINVAL);
+	config.size = sizeof(config);
+	config.attempt_delay_ns = -1;
+	CHECK_EQ(chime_create_connection(&s, "127.0.0.1", 1, &config), -EINVAL);
+}
+
+static void on_alarm(int signo)
+{
+	(void)signo;
+}
+
+static int third_stops(void *arg)
+{
+	return ++*(int *)arg == 3;
+}
+
+/* Signals do not disturb the race; the hook may end it, and then no attempt is left open. */
+TEST(signals_and_the_race)
+{
+	chime_addr at;
+	chime_sock *hole[2], *s;
+	int asked = 0;
+	struct sigaction sa = { .sa_handler = on_alarm };
+	struct itimerval each = { { 0, 10000 }, { 0, 10000 } };
+	struct chime_connect_config config = CHIME_CONNECT_CONFIG_INIT;
+	config.timeout_ns = 100 * CHIME_MSEC;
+	black_hole(hole, "127.0.0.2", 0);
+	CHECK_EQ(chime_getsockname(hole[0], &at), 0);
+	sigaction(SIGALRM, &sa, NULL);
+	setitimer(ITIMER_REAL, &each, NULL);
+	int64_t start = test_now();
+	CHECK_EQ(chime_create_connection(&s, "127.0.0.2", chime_addr_port(&at), &config), CHIME_ETIMEOUT);
+	CHECK_IN(test_now() - start, 100 * CHIME_MSEC, 5 * CHIME_SEC);
+	chime_set_interrupted(third_stops, &asked);
+	config.timeout_ns = CHIME_FOREVER;
+	CHECK_EQ(chime_create_connection(&s, "127.0.0.2", chime_addr_port(&at), &config), -EINTR);
+	CHECK_EQ(asked, 3);
+	each = (struct itimerval){ { 0, 0 }, { 0, 0 } };
+	setitimer(ITIMER_REAL, &each, NULL);
+	chime_free(&hole[0]);
+	chime_free(&hole[1]);
+}
+
+/* ---- endpoints ---- */
+
+static int connect_text(chime_sock **s, const char *text, const struct chime_connect_config *config)
+{
+	chime_endpoint e;
+	CHECK_EQ(chime_endpoint_parse(&e, text, NULL, NULL, NULL), 0);
+	return chime_connect_endpoint(s, &e, config);
+}
+
+static void answer_on(int type, const char *scheme)
+{
+	chime_sock *l, *s, *a;
+	chime_addr at, from;
+	char text[256], got[8];
+	snprintf(text, sizeof(text), "%s/%s", test_dir(), scheme);
+	CHECK_EQ(chime_addr_unix(&at, text, strlen(text)), 0);
+	snprintf(text, sizeof(text), "%s:%s/%s", scheme, test_dir(), scheme);
+	CHECK_EQ(chime_open(&l, AF_UNIX, type, 0), 0);
+	CHECK_EQ(chime_bind(l, &at), 0);
+	if (type != SOCK_DGRAM)
+		CHECK_EQ(chime_listen(l, 1), 0);
+	CHECK_EQ(connect_text(&s, text, NULL), 0);
+	CHECK_EQ(chime_type(s), type);
+	CHECK_EQ(chime_timeout(s), CHIME_FOREVER);
+	CHECK_EQ(chime_send(s, "ping", 4, 0), 4);
+	if (type == SOCK_DGRAM) {
+		CHECK_EQ(chime_recvfrom(l, got, sizeof(got), 0, &from), 4);
+		CHECK(from.len > sizeof(sa_family_t)); /* it has a name, so answers find it */
+		CHECK_EQ(chime_sendto(l, "pong", 4, 0, &from), 4);
+	} else {
+		CHECK_EQ(chime_accept(l, &a, NULL), 0);
+		CHECK_EQ(chime_recv(a, got, sizeof(got), 0), 4);
+		CHECK_EQ(chime_send(a, "pong", 4, 0), 4);
+		chime_free(&a);
+	}
+	CHECK_EQ(chime_recv(s, got, sizeof(got), 0), 4);
+	CHECK_MEM(got, "pong", 4);
+	chime_free(&s);
+	chime_free(&l);
+}
+
+/* Every unix type: connected, and answers come back, to datagram clients too. */
+TEST(endpoints_of_unix)
+{
+	answer_on(SOCK_STREAM, "unix");
+	answer_on(SOCK_DGRAM, "unix+dgram");
+	answer_on(SOCK_SEQPACKET, "unix+seqpacket");
+}
+
+/* UDP is connected: that nobody is there comes back as an error. */
+TEST(endpoints_of_udp_are_connected)
+{
+	chime_sock *u, *s;
+	chime_addr at;
+	char text[64];
+	CHECK_EQ(chime_open(&u, AF_INET, SOCK_DGRAM, 0), 0);
+	CHECK_EQ(chime_addr_ip(&at, AF_INET, "127.0.0.1", 0), 0);
+	CHECK_EQ(chime_bind(u, &at), 0);
+	CHECK_EQ(chime_getsockname(u, &at), 0);
+	chime_free(&u);
+	snprintf(text, sizeof(text), "udp://127.0.0.1:%d", chime_addr_port(&at));
+	CHECK_EQ(connect_text(&s, text, NULL), 0);
+	peer_is(s, &at);
+	CHECK_EQ(chime_set_timeout(s, 5 * CHIME_SEC), 0);
+	CHECK_EQ(chime_send(s, "x", 1, 0), 1);
+	CHECK_EQ(chime_recv(s, text, 1, 0), -ECONNREFUSED);
+	chime_free(&s);
+}
+
+/* The settings of the endpoint are the socket's. */
+TEST(endpoints_carry_settings)
+{
+	chime_addr at;
+	chime_sock *l = listener(AF_INET, "127.0.0.1", 0, &at), *s;
+	char text[128];
+	int value;
+	snprintf(text, sizeof(text), "tcp://127.0.0.1:%d?rcvbuf=30000&sndbuf=20000", chime_addr_port(&at));
+	CHECK_EQ(connect_text(&s, text, NULL), 0);
+	CHECK_EQ(chime_getsockopt_int(s, SOL_SOCKET, SO_RCVBUF, &value), 0);
+	CHECK_EQ(value, 60000); /* socket(7): the kernel doubles it */
+	CHECK_EQ(chime_getsockopt_int(s, SOL_SOCKET, SO_SNDBUF, &value), 0);
+	CHECK_EQ(value, 40000);
+	chime_free(&s);
+	chime_free(&l);
+}
+
+/* Nobody there: the error, its words, and no handle; what cannot be opened is CHIME_ESCHEME. */
+TEST(endpoints_that_cannot_be_reached)
+{
+	chime_sock *s;
+	chime_endpoint e;
+	char text[256], why[512];
+	struct chime_connect_config config = CHIME_CONNECT_CONFIG_INIT;
+	config.why = why;
+	config.why_size = sizeof(why);
+	config.timeout_ns = 5 * CHIME_SEC;
+	snprintf(text, sizeof(text), "unix:%s/none", test_dir());
+	CHECK_EQ(connect_text(&s, text, &config), -ENOENT);
+	CHECK_PTR(s, NULL);
+	CHECK(strstr(why, "/none: "));
+	CHECK_EQ(chime_endpoint_parse(&e, "tcp://127.0.0.1:1", NULL, NULL, NULL), 0);
+	for (int scheme = 0; scheme < CHIME_SCHEMES; scheme++) {
+		e.scheme = (enum chime_scheme)scheme;
+		if (!chime_scheme_info(e.scheme)->opens || scheme == CHIME_FD)
+			CHECK_EQ(chime_connect_endpoint(&s, &e, &config), CHIME_ESCHEME);
+	}
+}
+
+TEST_MAIN()

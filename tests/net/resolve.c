@@ -1,0 +1,315 @@
+/* Look-ups: order, limits, and that a resolver which never answers leaves nothing behind. */
+#include "net/resolve.h"
+#include "net/sock.h"
+
+#include <runner/test.h>
+
+#include <dirent.h>
+#include <errno.h>
+#include <semaphore.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+static int entries(const char *dir)
+{
+	int n = 0;
+	DIR *d = opendir(dir);
+	for (struct dirent *e; d && (e = readdir(d));)
+		n += e->d_name[0] != '.';
+	closedir(d);
+	return n;
+}
+
+static void wait_for_threads(int n)
+{
+	for (int64_t until = test_now() + 10 * CHIME_SEC; entries("/proc/self/task") != n && test_now() < until;)
+		usleep(1000);
+	CHECK_EQ(entries("/proc/self/task"), n);
+}
+
+/* ---- a resolver of our own ---- */
+
+static const char *fake_list = "192.0.2.1";
+static _Atomic int asked, released;
+static sem_t go_on;
+static bool stuck;
+
+static struct addrinfo *fake_entry(const char *text)
+{
+	struct addrinfo *ai = calloc(1, sizeof(*ai)), hints = { .ai_flags = AI_NUMERICHOST }, *real;
+	if (getaddrinfo(text, NULL, &hints, &real) != 0)
+		abort();
+	ai->ai_family = real->ai_family;
+	ai->ai_addrlen = real->ai_addrlen;
+	ai->ai_addr = malloc(real->ai_addrlen);
+	memcpy(ai->ai_addr, real->ai_addr, real->ai_addrlen);
+	freeaddrinfo(real);
+	return ai;
+}
+
+static int fake_ask(const char *host, const char *service, const struct addrinfo *hints, struct addrinfo **out)
+{
+	char list[256], *save, *word;
+	(void)service;
+	(void)hints;
+	atomic_fetch_add(&asked, 1);
+	if (stuck)
+		sem_wait(&go_on);
+	if (strcmp(host, "nothing.test") == 0)
+		return EAI_NONAME;
+	snprintf(list, sizeof(list), "%s", fake_list);
+	for (word = strtok_r(list, " ", &save); word; word = strtok_r(NULL, " ", &save)) {
+		*out = fake_entry(word);
+		out = &(*out)->ai_next;
+	}
+	return 0;
+}
+
+static void fake_release(struct addrinfo *list)
+{
+	atomic_fetch_add(&released, 1);
+	while (list) {
+		struct addrinfo *next = list->ai_next;
+		free(list->ai_addr);
+		free(list);
+		list = next;
+	}
+}
+
+static void use_fake(void)
+{
+	chime__resolver = (struct chime__resolver){ fake_ask, fake_release };
+	sem_init(&go_on, 0, 0);
+}
+
+static struct chime_target got[CHIME_TARGETS];
+
+static void check_target(int i, const char *addr)
+{
+	char text[CHIME_ADDR_TEXT];
+	chime_addr_print(&got[i].addr, text, sizeof(text));
+	CHECK_STR(text, addr);
+}
+
+/* ---- tests ---- */
+
+/* Numeric hosts are never looked up, whatever the limit. */
+TEST(numeric_hosts_are_not_looked_up)
+{
+	use_fake();
+	CHECK_EQ(chime_resolve("192.0.2.7", 80, AF_UNSPEC, SOCK_STREAM, IPPROTO_TCP, false, 0, got, 4), 1);
+	check_target(0, "192.0.2.7:80");
+	CHECK_EQ(got[0].family, AF_INET);
+	CHECK_EQ(got[0].type, SOCK_STREAM);
+	CHECK_EQ(got[0].protocol, IPPROTO_TCP);
+	CHECK_EQ(chime_resolve("2001:db8::1", 80, AF_INET6, SOCK_DGRAM, 0, false, 0, got, 4), 1);
+	check_target(0, "[2001:db8::1]:80");
+	CHECK_EQ(chime_resolve("::1", 80, AF_INET, SOCK_STREAM, 0, false, 0, got, 4), CHIME_EAI(EAI_ADDRFAMILY));
+	CHECK_EQ(atomic_load(&asked), 0);
+	CHECK_EQ(entries("/proc/self/task"), 1);
+}
+
+/* A port beyond 65535 is an error, never another port. */
+TEST(ports_out_of_range_are_refused)
+{
+	use_fake();
+	CHECK_EQ(chime_resolve("127.0.0.1", 65536, AF_UNSPEC, SOCK_STREAM, 0, false, 0, got, 4), -ERANGE);
+	CHECK_EQ(chime_resolve("name.test", -1, AF_UNSPEC, SOCK_STREAM, 0, false, 0, got, 4), -ERANGE);
+	CHECK_EQ(atomic_load(&asked), 0);
+	chime_sock *s;
+	CHECK_EQ(chime_create_connection(&s, "127.0.0.1", 70000, NULL), -ERANGE);
+	CHECK_PTR(s, NULL);
+	CHECK_EQ(chime_create_server(&s, AF_INET, "", 70000, -1, false, false), -ERANGE);
+	CHECK_PTR(s, NULL);
+}
+
+/* No host: loopback to connect to, any address to serve; six before four. */
+TEST(no_host_is_loopback_or_any)
+{
+	CHECK_EQ(chime_resolve(NULL, 5, AF_UNSPEC, SOCK_STREAM, 0, false, 0, got, 4), 2);
+	check_target(0, "[::1]:5");
+	check_target(1, "127.0.0.1:5");
+	CHECK_EQ(chime_resolve("", 5, AF_UNSPEC, SOCK_STREAM, 0, true, 0, got, 4), 2);
+	check_target(0, "[::]:5");
+	check_target(1, "0.0.0.0:5");
+	CHECK_EQ(chime_resolve("", 5, AF_INET, SOCK_STREAM, 0, true, 0, got, 4), 1);
+	check_target(0, "0.0.0.0:5");
+	CHECK_EQ(chime_resolve("", 5, AF_UNIX, SOCK_STREAM, 0, true, 0, got, 4), -EAFNOSUPPORT);
+	CHECK_EQ(chime_resolve("", 5, AF_INET, SOCK_STREAM, 0, true, 0, got, 0), -EINVAL);
+}
+
+/* A name gives its addresses in the resolver's order, once each, at most as many as there is room for. */
+TEST(names_give_their_addresses_once)
+{
+	use_fake();
+	fake_list = "2001:db8::1 192.0.2.1 2001:db8::1 192.0.2.2 192.0.2.1";
+	CHECK_EQ(chime_resolve("name.test", 443, AF_UNSPEC, SOCK_STREAM, 262, false, CHIME_FOREVER, got, 64), 3);
+	check_target(0, "[2001:db8::1]:443");
+	check_target(1, "192.0.2.1:443");
+	check_target(2, "192.0.2.2:443");
+	CHECK_EQ(got[2].protocol, 262);
+	CHECK_EQ(chime_resolve("name.test", 443, AF_UNSPEC, SOCK_STREAM, 0, false, CHIME_SEC, got, 2), 2);
+	CHECK_EQ(atomic_load(&asked), 2);
+	CHECK_EQ(atomic_load(&released), 2);
+	wait_for_threads(1);
+}
+
+/* What the resolver says is a code in the range of its own. */
+TEST(names_that_are_not_there)
+{
+	use_fake();
+	int err = chime_resolve("nothing.test", 1, AF_UNSPEC, SOCK_STREAM, 0, false, CHIME_FOREVER, got, 4);
+	CHECK_EQ(err, CHIME_EAI(EAI_NONAME));
+	CHECK(CHIME_IS_EAI(err));
+	wait_for_threads(1);
+}
+
+/* localhost is known without a network. */
+TEST(localhost_is_found)
+{
+	int n = chime_resolve("localhost", 7, AF_INET, SOCK_STREAM, 0, false, 5 * CHIME_SEC, got, 4);
+	CHECK_EQ(n, 1);
+	check_target(0, "127.0.0.1:7");
+	wait_for_threads(1);
+}
+
+/* A resolver that does not answer costs no more than the limit; its thread ends by itself and leaves nothing. */
+TEST(limit_ends_a_look_up_and_nothing_leaks)
+{
+	int fds = entries("/proc/self/fd");
+	use_fake();
+	stuck = true;
+	for (int i = 0; i < 5; i++) {
+		int64_t start = test_now();
+		CHECK_EQ(chime_resolve("name.test", 1, AF_UNSPEC, SOCK_STREAM, 0, false, 50 * CHIME_MSEC, got, 4),
+			 CHIME_ETIMEOUT);
+		CHECK_IN(test_now() - start, 50 * CHIME_MSEC, 5 * CHIME_SEC);
+		CHECK_EQ(entries("/proc/self/fd"), fds); /* at once, not only when the thread has gone */
+	}
+	CHECK_EQ(entries("/proc/self/task"), 6);
+	for (int i = 0; i < 5; i++)
+		sem_post(&go_on);
+	wait_for_threads(1);
+	CHECK_EQ(atomic_load(&released), 5); /* the lists that came too late */
+	CHECK_EQ(entries("/proc/self/fd"), fds);
+}
+
+/* The look-up is inside the limit of create_connection. */
+TEST(create_connection_limits_its_look_up)
+{
+	chime_sock *s;
+	char why[256] = "";
+	struct chime_connect_config config = CHIME_CONNECT_CONFIG_INIT;
+	config.timeout_ns = 60 * CHIME_MSEC;
+	config.why = why;
+	config.why_size = sizeof(why);
+	use_fake();
+	stuck = true;
+	int64_t start = test_now();
+	CHECK_EQ(chime_create_connection(&s, "name.test", 1, &config), CHIME_ETIMEOUT);
+	CHECK_IN(test_now() - start, 60 * CHIME_MSEC, 5 * CHIME_SEC);
+	CHECK_PTR(s, NULL);
+	CHECK(strstr(why, "name.test: "));
+	sem_post(&go_on);
+	wait_for_threads(1);
+}
+
+/* More look-ups than the ceiling are refused, and taken again once the others have ended. */
+TEST(look_ups_have_a_ceiling)
+{
+	use_fake();
+	stuck = true;
+	for (int i = 0; i < RESOLVE_THREADS; i++)
+		CHECK_EQ(chime_resolve("name.test", 1, AF_UNSPEC, SOCK_STREAM, 0, false, 0, got, 4), CHIME_ETIMEOUT);
+	CHECK_EQ(chime_resolve("name.test", 1, AF_UNSPEC, SOCK_STREAM, 0, false, 0, got, 4), -EAGAIN);
+	for (int i = 0; i < RESOLVE_THREADS; i++)
+		sem_post(&go_on);
+	wait_for_threads(1);
+	stuck = false;
+	CHECK_EQ(chime_resolve("name.test", 1, AF_UNSPEC, SOCK_STREAM, 0, false, CHIME_FOREVER, got, 4), 1);
+	wait_for_threads(1);
+}
+
+static volatile sig_atomic_t alarms;
+
+static void on_alarm(int signo)
+{
+	(void)signo;
+	alarms++;
+}
+
+static int stop_at_third(void *arg)
+{
+	return ++*(int *)arg == 3;
+}
+
+static void alarm_every(int ms)
+{
+	struct sigaction sa = { .sa_handler = on_alarm };
+	struct itimerval each = { { 0, ms * 1000 }, { 0, ms * 1000 } };
+	sigaction(SIGALRM, &sa, NULL);
+	setitimer(ITIMER_REAL, &each, NULL);
+}
+
+/* Signals do not lengthen a look-up, unless the hook ends it; they are never handled in the helper thread. */
+TEST(signals_and_look_ups)
+{
+	int asks = 0;
+	use_fake();
+	stuck = true;
+	alarm_every(10);
+	int64_t start = test_now();
+	CHECK_EQ(chime_resolve("name.test", 1, AF_UNSPEC, SOCK_STREAM, 0, false, 100 * CHIME_MSEC, got, 4),
+		 CHIME_ETIMEOUT);
+	CHECK_IN(test_now() - start, 100 * CHIME_MSEC, 5 * CHIME_SEC);
+	CHECK(alarms > 2);
+	chime_set_interrupted(stop_at_third, &asks);
+	CHECK_EQ(chime_resolve("name.test", 1, AF_UNSPEC, SOCK_STREAM, 0, false, CHIME_FOREVER, got, 4), -EINTR);
+	CHECK_EQ(asks, 3);
+	alarm_every(0);
+	chime_set_interrupted(NULL, NULL);
+	sem_post(&go_on);
+	sem_post(&go_on);
+	wait_for_threads(1);
+}
+
+static chime_endpoint endpoint(const char *text)
+{
+	chime_endpoint e;
+	CHECK_EQ(chime_endpoint_parse(&e, text, NULL, NULL, NULL), 0);
+	return e;
+}
+
+/* Endpoints of every scheme that opens give their targets; no host means what the endpoint syntax says. */
+TEST(endpoints_give_targets)
+{
+	chime_endpoint e = endpoint("udp://:53");
+	CHECK_EQ(chime_endpoint_resolve(&e, true, 0, got, 4), 2);
+	check_target(0, "127.0.0.1:53");
+	check_target(1, "[::1]:53");
+	CHECK_EQ(got[0].type, SOCK_DGRAM);
+	e = endpoint("udp://*:53");
+	CHECK_EQ(chime_endpoint_resolve(&e, true, 0, got, 4), 2);
+	check_target(0, "[::]:53");
+	e = endpoint("tcp4://:80");
+	CHECK_EQ(chime_endpoint_resolve(&e, true, 0, got, 4), 1);
+	check_target(0, "0.0.0.0:80");
+	CHECK_EQ(chime_endpoint_resolve(&e, false, 0, got, 4), 1);
+	check_target(0, "127.0.0.1:80");
+	e = endpoint("unix+seqpacket:@name");
+	CHECK_EQ(chime_endpoint_resolve(&e, false, 0, got, 4), 1);
+	check_target(0, "@name");
+	CHECK_EQ(got[0].type, SOCK_SEQPACKET);
+	CHECK_EQ(got[0].family, AF_UNIX);
+	e.scheme = CHIME_FD;
+	CHECK_EQ(chime_endpoint_resolve(&e, false, 0, got, 4), CHIME_ESCHEME);
+	for (int scheme = 0; scheme < CHIME_SCHEMES; scheme++) {
+		e.scheme = (enum chime_scheme)scheme;
+		if (!chime_scheme_info(e.scheme)->opens)
+			CHECK_EQ(chime_endpoint_resolve(&e, false, 0, got, 4), CHIME_ESCHEME);
+	}
+}
+
+TEST_MAIN()
