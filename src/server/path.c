@@ -216,6 +216,8 @@ int chime__path_bind(struct path_claim *out, int fd, const chime_addr *at, int64
 				return 0;
 			if (out->pin >= 0)
 				chime__path_remove(out, p.path);
+			else
+				unlink(p.path); /* bound a moment ago, by us alone; no descriptor was left to pin it */
 			return say(&p, err, chime_strerror(err));
 		}
 		if (errno != EADDRINUSE)
