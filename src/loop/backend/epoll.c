@@ -345,9 +345,11 @@ static bool do_recv_msg(struct loop *lp, struct op *op)
 	struct epoll *ep = lp->impl;
 	struct slot *s = &ep->slots[op->fd];
 	if (!s->creds) {
-		/* With credentials asked for, a message has a control part, and the end of the connection has none. */
-		int on = 1;
+		/* With credentials asked for, a message has a control part, and the end of the connection has none. And the
+		 * answer to the longest message must fit into one. */
+		int on = 1, room = CHIME_MESSAGE_MAX + 4096;
 		setsockopt(op->fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof on);
+		setsockopt(op->fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof room);
 		s->creds = true;
 	}
 	struct buf *b = chime__buf_get(&ep->messages);

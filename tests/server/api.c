@@ -1,0 +1,611 @@
+/* The public server interface, as a stranger uses it: real sockets, real threads. */
+#include "runner/test.h"
+
+#include <chime/connect.h>
+#include <chime/server.h>
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+static chime_server *server;
+
+/* A server with one endpoint, started. */
+static void serve(const char *endpoint, const chime_service *service, unsigned workers)
+{
+	struct chime_server_config config = CHIME_SERVER_CONFIG_INIT;
+	config.workers = workers;
+	CHECK_EQ(chime_server_new(&server, &config), 0);
+	CHECK_EQ(chime_server_add(server, endpoint, service, NULL, NULL), 0);
+	int err = chime_server_start(server);
+	if (err < 0)
+		print_message("%s\n", chime_server_why(server));
+	CHECK_EQ(err, 0);
+}
+
+/* A client of endpoint n, which waits at most five seconds for anything. */
+static chime_sock *dial(unsigned n)
+{
+	struct chime_connect_config config = CHIME_CONNECT_CONFIG_INIT;
+	chime_endpoint to = *chime_server_endpoint(server, n);
+	chime_sock *s = NULL;
+	config.timeout_ns = 5 * CHIME_SEC;
+	if (to.scheme == CHIME_TCP)
+		strcpy(to.host, "127.0.0.1");
+	CHECK_EQ(chime_connect_endpoint(&s, &to, &config), 0);
+	CHECK_EQ(chime_set_timeout(s, 5 * CHIME_SEC), 0);
+	return s;
+}
+
+static void say(chime_sock *s, const char *text)
+{
+	CHECK_EQ(chime_sendall(s, text, strlen(text), 0, NULL), 0);
+}
+
+static void hear(chime_sock *s, const char *text)
+{
+	char got[256] = "";
+	CHECK(strlen(text) < sizeof got);
+	CHECK_EQ(chime_recv_exact(s, got, strlen(text), 0, NULL), 0);
+	CHECK_STR(got, text);
+}
+
+static void hear_end(chime_sock *s)
+{
+	char c;
+	CHECK_EQ(chime_recv(s, &c, 1, 0), 0);
+}
+
+static struct chime_server_stats stats(void)
+{
+	struct chime_server_stats st;
+	chime_server_stats(server, &st);
+	return st;
+}
+
+static void stop(void)
+{
+	chime_server_stop(server);
+	CHECK_EQ(chime_server_wait(server, 10 * CHIME_SEC), 0);
+	CHECK_EQ(stats().open, 0);
+	CHECK_EQ(stats().queued_bytes, 0);
+	chime_server_free(&server);
+	CHECK_PTR(server, NULL);
+}
+
+static ssize_t echo(const struct chime_input *in, chime_reply *out)
+{
+	chime_reply_add(out, in->data, in->len);
+	return (ssize_t)in->len;
+}
+
+static const chime_service echo_service = { .size = sizeof(chime_service), .name = "myecho", .received = echo };
+
+/* The least there is: one function makes a server. */
+TEST(one_function_is_a_service)
+{
+	serve("tcp://127.0.0.1:0", &echo_service, 1);
+	chime_sock *s = dial(0);
+	say(s, "hello");
+	hear(s, "hello");
+	CHECK_EQ(chime_shutdown(s, SHUT_WR), 0);
+	hear_end(s);
+	chime_free(&s);
+	CHECK_EQ(stats().accepted, 1);
+	CHECK_EQ(stats().received_bytes, 5);
+	stop();
+}
+
+/* ---- per-connection data and callbacks ---- */
+
+struct tally {
+	unsigned messages;
+};
+static unsigned opened, closed, ended;
+
+static int tally_opened(chime_conn *c, void *state)
+{
+	struct tally *t = state;
+	CHECK_EQ(t->messages, 0);
+	CHECK_PTR(chime_conn_state(c), state);
+	return __atomic_add_fetch(&opened, 1, __ATOMIC_RELAXED) == 3 ? -1 : 0;
+}
+
+static ssize_t tally_received(const struct chime_input *in, chime_reply *out)
+{
+	static const char *const word[] = { "zero", "one", "two", "three" };
+	struct tally *t = in->state;
+	const char *w = word[++t->messages & 3];
+	chime_reply_add(out, w, strlen(w));
+	return (ssize_t)in->len;
+}
+
+static void tally_ended(chime_conn *c, void *state)
+{
+	(void)state;
+	__atomic_add_fetch(&ended, 1, __ATOMIC_RELAXED);
+	CHECK_EQ(chime_conn_send(c, "bye", 3), 0);
+}
+
+static void tally_closed(chime_conn *c, void *state, int why)
+{
+	(void)c, (void)state;
+	CHECK_EQ(why, 0);
+	__atomic_add_fetch(&closed, 1, __ATOMIC_RELAXED);
+}
+
+static const chime_service tally = { .size = sizeof(chime_service),
+				     .name = "tally",
+				     .state_size = sizeof(struct tally),
+				     .opened = tally_opened,
+				     .received = tally_received,
+				     .ended = tally_ended,
+				     .closed = tally_closed };
+
+/* Each connection has zeroed data of its own; .opened may refuse; .ended may still send; .closed comes once for each. */
+TEST(connections_have_their_own_data)
+{
+	serve("tcp://127.0.0.1:0", &tally, 1);
+	chime_sock *a = dial(0), *b = dial(0);
+	say(a, "x");
+	hear(a, "one");
+	say(a, "x");
+	hear(a, "two");
+	say(b, "x");
+	hear(b, "one");
+	chime_sock *c = dial(0);
+	char byte;
+	CHECK_IN(chime_recv(c, &byte, 1, 0), -ECONNRESET, 0); /* refused: closed at once */
+	chime_shutdown(a, SHUT_WR);
+	hear(a, "bye");
+	hear_end(a);
+	chime_shutdown(b, SHUT_WR);
+	hear(b, "bye");
+	hear_end(b);
+	stop();
+	CHECK_EQ(opened, 3);
+	CHECK_EQ(ended, 2);
+	CHECK_EQ(closed, 2);
+	chime_free(&a);
+	chime_free(&b);
+	chime_free(&c);
+}
+
+/* ---- answers later than the call ---- */
+
+struct slow {
+	chime_conn *conn;
+	struct chime_timer timer;
+	unsigned n;
+};
+
+static void slow_answer(chime_timer *t, void *arg)
+{
+	struct slow *s = arg;
+	CHECK(!t->link);
+	CHECK_EQ(chime_conn_send(s->conn, "late", 4), 0);
+	chime_conn_release(s->conn);
+}
+
+static ssize_t slow_received(const struct chime_input *in, chime_reply *out)
+{
+	struct slow *s = in->state;
+	(void)out;
+	s->conn = in->conn;
+	chime_conn_hold(in->conn);
+	chime_timer_start(chime_conn_worker(in->conn), &s->timer, 50 * CHIME_MSEC, slow_answer, s);
+	return (ssize_t)in->len;
+}
+
+static void slow_closed(chime_conn *c, void *state, int why)
+{
+	(void)why;
+	chime_timer_stop(chime_conn_worker(c), &((struct slow *)state)->timer);
+}
+
+static const chime_service slow = { .size = sizeof(chime_service),
+				    .name = "slow",
+				    .state_size = sizeof(struct slow),
+				    .received = slow_received,
+				    .closed = slow_closed };
+
+/* An answer that comes by timer arrives though the peer has ended meanwhile, and before the close; draining waits for it too. */
+TEST(held_connections_wait_for_their_answers)
+{
+	serve("tcp://127.0.0.1:0", &slow, 1);
+	chime_sock *a = dial(0), *b = dial(0);
+	say(a, "?");
+	chime_shutdown(a, SHUT_WR);
+	hear(a, "late");
+	hear_end(a);
+	say(b, "?");
+	while (stats().received_bytes < 2)
+		sched_yield();
+	chime_server_stop(server);
+	hear(b, "late");
+	hear_end(b);
+	chime_free(&a);
+	chime_free(&b);
+	stop();
+}
+
+/* ---- from another thread ---- */
+
+static uint64_t the_id;
+static unsigned posted;
+
+static ssize_t id_received(const struct chime_input *in, chime_reply *out)
+{
+	(void)out;
+	__atomic_store_n(&the_id, chime_conn_id(in->conn), __ATOMIC_RELEASE);
+	return (ssize_t)in->len;
+}
+
+static const chime_service by_id = { .size = sizeof(chime_service), .name = "byid", .received = id_received };
+
+static void send_to_id(chime_worker *w, void *arg)
+{
+	chime_conn *c = chime_worker_conn(w, *(uint64_t *)arg);
+	CHECK_PTR(chime_worker_server(w), server);
+	if (c)
+		CHECK_EQ(chime_conn_send(c, "posted", 6), 0);
+	__atomic_add_fetch(&posted, 1, __ATOMIC_RELEASE);
+}
+
+/* Another thread reaches a connection by its number, through its worker; after the end, it finds none. */
+TEST(post_reaches_a_connection)
+{
+	serve("tcp://127.0.0.1:0", &by_id, 1);
+	chime_sock *s = dial(0);
+	say(s, "?");
+	while (!__atomic_load_n(&the_id, __ATOMIC_ACQUIRE))
+		sched_yield();
+	uint64_t nobody = the_id + 1000;
+	CHECK_EQ(chime_server_post_from_any(server, 0, send_to_id, &the_id), 0);
+	CHECK_EQ(chime_server_post_from_any(server, 0, send_to_id, &nobody), 0);
+	CHECK_EQ(chime_server_post_from_any(server, 1, send_to_id, &the_id), -ENOENT);
+	hear(s, "posted");
+	while (__atomic_load_n(&posted, __ATOMIC_ACQUIRE) < 2)
+		sched_yield();
+	chime_free(&s);
+	stop();
+}
+
+/* ---- outgoing connections ---- */
+
+struct relay {
+	chime_conn *other;
+};
+
+static ssize_t relay_received(const struct chime_input *in, chime_reply *out)
+{
+	struct relay *r = in->state;
+	(void)out;
+	if (r->other)
+		CHECK_EQ(chime_conn_send(r->other, in->data, in->len), 0);
+	return (ssize_t)in->len;
+}
+
+static void relay_ended(chime_conn *c, void *state)
+{
+	struct relay *r = state;
+	(void)c;
+	if (r->other)
+		chime_conn_close(r->other);
+}
+
+static void relay_closed(chime_conn *c, void *state, int why)
+{
+	struct relay *r = state;
+	(void)c, (void)why;
+	if (r->other) {
+		((struct relay *)chime_conn_state(r->other))->other = NULL;
+		chime_conn_close(r->other);
+	}
+}
+
+static const chime_service relay_out = { .size = sizeof(chime_service),
+					 .name = "relayout",
+					 .state_size = sizeof(struct relay),
+					 .received = relay_received,
+					 .ended = relay_ended,
+					 .closed = relay_closed };
+static chime_addr relay_to;
+
+static int relay_opened(chime_conn *c, void *state)
+{
+	struct relay *r = state, theirs = { c };
+	return chime_worker_connect(chime_conn_worker(c), &relay_out, NULL, &relay_to, SOCK_STREAM, &theirs,
+				    sizeof theirs, &r->other);
+}
+
+static ssize_t relay_first(const struct chime_input *in, chime_reply *out)
+{
+	struct relay *r = in->state;
+	(void)out;
+	int err = chime_conn_send(r->other, in->data, in->len);
+	return err == -ENOTCONN ? 0 : err < 0 ? err : (ssize_t)in->len;
+}
+
+static const chime_service relay_in = { .size = sizeof(chime_service),
+					.name = "relayin",
+					.state_size = sizeof(struct relay),
+					.opened = relay_opened,
+					.received = relay_first,
+					.ended = relay_ended,
+					.closed = relay_closed };
+
+/* A connection made on the worker's own loop carries bytes both ways; one that fails is told. */
+TEST(outgoing_connection_on_the_same_loop)
+{
+	chime_server *back;
+	struct chime_server_config config = CHIME_SERVER_CONFIG_INIT;
+	config.workers = 1;
+	CHECK_EQ(chime_server_new(&back, &config), 0);
+	CHECK_EQ(chime_server_add(back, "tcp://127.0.0.1:0", &echo_service, NULL, NULL), 0);
+	CHECK_EQ(chime_server_start(back), 0);
+	CHECK_EQ(chime_addr_ip(&relay_to, AF_INET, "127.0.0.1", chime_server_endpoint(back, 0)->port), 0);
+	serve("tcp://127.0.0.1:0", &relay_in, 1);
+	chime_sock *s = dial(0);
+	while (stats().connected == 0)
+		sched_yield();
+	say(s, "there and back");
+	hear(s, "there and back");
+	chime_shutdown(s, SHUT_WR);
+	hear_end(s);
+	chime_free(&s);
+	chime_server_stop(back);
+	CHECK_EQ(chime_server_wait(back, 10 * CHIME_SEC), 0);
+	chime_server_free(&back);
+	s = dial(0); /* nobody is there now: the relay closes */
+	char c;
+	CHECK_IN(chime_recv(s, &c, 1, 0), -ECONNRESET, 0);
+	chime_free(&s);
+	stop();
+}
+
+/* ---- ending from the service ---- */
+
+static ssize_t quit_received(const struct chime_input *in, chime_reply *out)
+{
+	if (in->data[0] == 'q') {
+		chime_reply_add(out, "good", 4);
+		CHECK_EQ(chime_conn_send(in->conn, "bye", 3), 0);
+		chime_conn_close(in->conn);
+	} else if (in->data[0] == 'a') {
+		chime_conn_abort(in->conn);
+	} else if (in->data[0] == 'e') {
+		return -EBADMSG;
+	}
+	return (ssize_t)in->len;
+}
+
+static const chime_service quit = { .size = sizeof(chime_service), .name = "quit", .received = quit_received };
+
+/* close sends what was answered and queued, in order, then ends; abort and a negative result reset. */
+TEST(service_may_end_a_connection)
+{
+	char c;
+	serve("tcp://127.0.0.1:0", &quit, 1);
+	chime_sock *s = dial(0);
+	say(s, "q and much more that nobody wants");
+	hear(s, "goodbye");
+	hear_end(s);
+	chime_free(&s);
+	s = dial(0);
+	say(s, "a");
+	CHECK_EQ(chime_recv(s, &c, 1, 0), -ECONNRESET);
+	chime_free(&s);
+	s = dial(0);
+	say(s, "e");
+	CHECK_EQ(chime_recv(s, &c, 1, 0), -ECONNRESET);
+	chime_free(&s);
+	stop();
+}
+
+static int flood_result;
+
+static ssize_t flood_received(const struct chime_input *in, chime_reply *out)
+{
+	static char bytes[100000];
+	int err = 0;
+	(void)out;
+	for (int i = 0; i < 100 && err == 0; i++)
+		err = chime_conn_send(in->conn, bytes, sizeof bytes);
+	__atomic_store_n(&flood_result, err, __ATOMIC_RELEASE);
+	return (ssize_t)in->len;
+}
+
+static const chime_service flood = { .size = sizeof(chime_service), .name = "flood", .received = flood_received };
+
+/* A service that sends without end is told when the connection's ceiling is reached; what was taken arrives. */
+TEST(queue_of_a_connection_has_a_ceiling)
+{
+	char buf[65536];
+	size_t n = 0;
+	serve("tcp://127.0.0.1:0", &flood, 1);
+	chime_sock *s = dial(0);
+	say(s, "?");
+	chime_shutdown(s, SHUT_WR);
+	for (ssize_t got; (got = chime_recv(s, buf, sizeof buf, 0)) > 0;)
+		n += (size_t)got;
+	CHECK_EQ(flood_result, -ENOBUFS);
+	CHECK_EQ(n, 1000000);
+	chime_free(&s);
+	stop();
+}
+
+/* Many connections over several workers: each is answered, and the counters add up. */
+TEST_LIMIT(several_workers_serve_all, 60)
+{
+	enum {
+		N = 200
+	};
+	chime_sock *s[N];
+	serve("tcp://127.0.0.1:0", &echo_service, 4);
+	CHECK_EQ(chime_server_workers(server), 4);
+	for (int i = 0; i < N; i++)
+		s[i] = dial(0);
+	for (int round = 0; round < 5; round++) {
+		for (int i = 0; i < N; i++)
+			say(s[i], "ping");
+		for (int i = 0; i < N; i++)
+			hear(s[i], "ping");
+	}
+	CHECK_EQ(stats().open, N);
+	CHECK_EQ(stats().accepted, N);
+	CHECK_EQ(stats().received_bytes, 5 * 4 * N);
+	stop();
+	for (int i = 0; i < N; i++) {
+		hear_end(s[i]);
+		chime_free(&s[i]);
+	}
+}
+
+/* Seqpacket: each message is answered by one, the empty one too, and the end is the end. */
+TEST(seqpacket_keeps_boundaries)
+{
+	char path[128], got[64];
+	snprintf(path, sizeof path, "stamp=unix+seqpacket:%s/s", test_dir());
+	serve(path, NULL, 2);
+	chime_sock *s = dial(0);
+	CHECK_EQ(chime_send(s, "ab", 2, 0), 2);
+	CHECK_EQ(chime_send(s, "", 0, 0), 0);
+	CHECK_EQ(chime_send(s, "c", 1, 0), 1);
+	CHECK_EQ(chime_recv(s, got, sizeof got, 0), 26);
+	CHECK_EQ(chime_recv(s, got, sizeof got, 0), 24);
+	CHECK_EQ(chime_recv(s, got, sizeof got, 0), 25);
+	chime_shutdown(s, SHUT_WR);
+	hear_end(s);
+	chime_free(&s);
+	stop();
+}
+
+/* A message too long to be received is not answered, counted, and the next one is. */
+TEST(too_long_message_harms_only_itself)
+{
+	char path[128], got[64];
+	static char big[CHIME_MESSAGE_MAX + 10];
+	snprintf(path, sizeof path, "unix+seqpacket:%s/s", test_dir());
+	serve(path, NULL, 1);
+	chime_sock *s = dial(0);
+	CHECK_EQ(chime_setsockopt_int(s, SOL_SOCKET, SO_SNDBUF, 1 << 20), 0);
+	CHECK_EQ(chime_send(s, big, sizeof big, 0), sizeof big);
+	CHECK_EQ(chime_send(s, "c", 1, 0), 1);
+	CHECK_EQ(chime_recv(s, got, sizeof got, 0), 25);
+	CHECK_EQ(stats().dropped_long, 1);
+	chime_free(&s);
+	stop();
+}
+
+/* The longest message that the rules allow is answered. */
+TEST(longest_message_is_answered)
+{
+	char path[128];
+	static char big[CHIME_MESSAGE_MAX], got[CHIME_MESSAGE_MAX + 100];
+	snprintf(path, sizeof path, "unix+seqpacket:%s/s", test_dir());
+	serve(path, NULL, 1);
+	chime_sock *s = dial(0);
+	CHECK_EQ(chime_setsockopt_int(s, SOL_SOCKET, SO_SNDBUF, 1 << 20), 0);
+	memset(big, 'x', sizeof big);
+	CHECK_EQ(chime_send(s, big, sizeof big, 0), sizeof big);
+	CHECK_EQ(chime_recv(s, got, sizeof got, 0), sizeof big + 24);
+	CHECK_MEM(got + 24, big, sizeof big);
+	chime_free(&s);
+	stop();
+}
+
+/* The query of an endpoint sets the engine's own limits. */
+TEST(idle_timeout_by_query)
+{
+	serve("tcp://127.0.0.1:0?idle-timeout=100ms", &echo_service, 1);
+	chime_sock *s = dial(0);
+	say(s, "x");
+	hear(s, "x");
+	hear_end(s);
+	CHECK_EQ(stats().idle_closed, 1);
+	chime_free(&s);
+	stop();
+}
+
+/* An idle server takes no turns. */
+TEST(idle_server_does_nothing)
+{
+	serve("tcp://127.0.0.1:0", &echo_service, 2);
+	chime_sock *s = dial(0);
+	say(s, "x");
+	hear(s, "x");
+	uint64_t turns = stats().workers_turns;
+	CHECK_EQ(chime_server_wait(server, 300 * CHIME_MSEC), CHIME_ETIMEOUT);
+	CHECK_IN(stats().workers_turns - turns, 0, 2);
+	chime_free(&s);
+	stop();
+}
+
+static void on_alarm(int sig)
+{
+	(void)sig;
+	chime_server_stop(server);
+}
+
+/* stop is allowed in a signal handler. */
+TEST(stop_in_a_signal_handler)
+{
+	struct itimerval soon = { .it_value = { .tv_usec = 20000 } };
+	serve("tcp://127.0.0.1:0", &echo_service, 2);
+	chime_sock *s = dial(0);
+	signal(SIGALRM, on_alarm);
+	setitimer(ITIMER_REAL, &soon, NULL);
+	CHECK_EQ(chime_server_wait(server, CHIME_FOREVER), 0);
+	hear_end(s);
+	chime_free(&s);
+	chime_server_free(&server);
+}
+
+/* What is wrong with an endpoint is said before anything is opened, with the place where there is one. */
+TEST(bad_endpoints_are_refused)
+{
+	struct chime_server_config config = CHIME_SERVER_CONFIG_INIT;
+	struct chime_endpoint_error error;
+	CHECK_EQ(chime_server_new(&server, &config), 0);
+	CHECK_EQ(chime_server_add(server, "nosuch=tcp://:0", NULL, NULL, &error), -ENOENT);
+	CHECK(strstr(error.message, "stamp"));
+	CHECK_EQ(chime_server_add(server, "echo=tcp://:0", &echo_service, NULL, &error), -EINVAL);
+	CHECK_EQ(chime_server_add(server, "tcp://:0?chunk=0", NULL, NULL, &error), -ERANGE);
+	CHECK(chime_server_add(server, "echo=tcp://:0?chunk=1", NULL, NULL, &error) < 0);
+	CHECK_EQ(chime_server_add(server, "rdm://127.0.0.1:0", NULL, NULL, &error), CHIME_ESCHEME);
+	CHECK(error.message[0]);
+	CHECK_EQ(chime_server_start(server), -EINVAL);
+	CHECK(chime_server_why(server)[0]);
+	chime_server_free(&server);
+	config.workers = 1000;
+	CHECK_EQ(chime_server_new(&server, &config), -EINVAL);
+	config.workers = 1;
+	config.backend = "kqueue";
+	CHECK_EQ(chime_server_new(&server, &config), -EPROTONOSUPPORT);
+}
+
+/* All endpoints come up or none: the first is closed again, and its file removed, when the second cannot be. */
+TEST(all_endpoints_or_none)
+{
+	char path[128], file[100], taken[64];
+	struct chime_server_config config = CHIME_SERVER_CONFIG_INIT;
+	chime_server *second;
+	serve("tcp://127.0.0.1:0", &echo_service, 1);
+	snprintf(file, sizeof file, "%s/s", test_dir());
+	snprintf(path, sizeof path, "unix:%s", file);
+	snprintf(taken, sizeof taken, "tcp://127.0.0.1:%d", chime_server_endpoint(server, 0)->port);
+	CHECK_EQ(chime_server_new(&second, &config), 0);
+	CHECK_EQ(chime_server_add(second, path, &echo_service, NULL, NULL), 0);
+	CHECK_EQ(chime_server_add(second, taken, &echo_service, NULL, NULL), 0);
+	CHECK_EQ(chime_server_start(second), -EADDRINUSE);
+	CHECK(strstr(chime_server_why(second), "in use"));
+	CHECK(access(file, F_OK) < 0);
+	chime_server_free(&second);
+	stop();
+}
+
+TEST_MAIN()
