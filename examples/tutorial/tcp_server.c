@@ -1,0 +1,53 @@
+/* The tutorial's TCP server: one client after the other, each chunk answered by the time and itself. usage: tcp_server [PORT] */
+#include <chime/sock.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define HOST ""
+#define PORT 9999
+#define SIZE 1024
+#define STAMP 24 /* ctime() without its newline */
+
+static void or_die(chime_sock *s, int err)
+{
+	char why[256];
+	if (err >= 0)
+		return;
+	chime_last_error(s, why, sizeof(why));
+	fprintf(stderr, "tcp_server: %s\n", why);
+	exit(1);
+}
+
+int main(int argc, char **argv)
+{
+	int port = argc > 1 ? atoi(argv[1]) : PORT;
+	chime_sock *server, *client;
+	chime_addr addr;
+	char text[CHIME_ADDR_TEXT], answer[STAMP + SIZE];
+	ssize_t n;
+
+	if (chime_addr_ip(&addr, AF_INET, HOST, port) < 0 || chime_open(&server, AF_INET, SOCK_STREAM, 0) < 0)
+		return 1;
+	or_die(server, chime_bind(server, &addr));
+	or_die(server, chime_listen(server, 5));
+	setvbuf(stdout, NULL, _IOLBF, 0); /* shown line by line in a pipe too */
+	if (port == 0 && chime_getsockname(server, &addr) == 0)
+		printf("port %d\n", chime_addr_port(&addr));
+
+	for (;;) {
+		printf("waiting for connection...\n");
+		or_die(server, chime_accept(server, &client, &addr));
+		chime_addr_print(&addr, text, sizeof(text));
+		printf("...connected from: %s\n", text);
+
+		while ((n = chime_recv(client, answer + STAMP, SIZE, 0)) > 0) {
+			time_t now = time(NULL);
+			memcpy(answer, ctime(&now), STAMP);
+			if (chime_send(client, answer, STAMP + (size_t)n, 0) < 0)
+				break;
+		}
+		chime_free(&client);
+	}
+}
