@@ -54,7 +54,8 @@ static void late_remember(struct talk *t)
 	memcpy(copy, t->answer.line, t->answer.line_len);
 	if (t->late_count == TALK_LATE) {
 		free(t->late[0].line);
-		memmove(t->late, t->late + 1, sizeof *t->late * --t->late_count);
+		t->late_count--;
+		memmove(t->late, t->late + 1, t->late_count * sizeof *t->late);
 	}
 	l = &t->late[t->late_count++];
 	l->line = copy;

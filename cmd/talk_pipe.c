@@ -97,7 +97,7 @@ int talk_pipe(struct talk *t)
 	struct input in = { 0 };
 	int code = -1;
 	while (code < 0) {
-		char *line;
+		char *line = NULL;
 		int err;
 		ssize_t len = next_line(&in, &line);
 		if (len < -1) {
@@ -105,7 +105,7 @@ int talk_pipe(struct talk *t)
 			code = EXIT_SYSTEM;
 			break;
 		}
-		if (len <= 0) {
+		if (len <= 0 || !line) {
 			code = EXIT_DONE;
 			break;
 		}

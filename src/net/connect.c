@@ -2,6 +2,7 @@
 #include "net/resolve.h"
 #include "net/sock.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
@@ -74,6 +75,7 @@ static void interleave(struct race *r)
 {
 	struct chime_target sorted[CHIME_TARGETS];
 	bool taken[CHIME_TARGETS] = { false };
+	assert(r->n > 0);
 	int wanted = r->targets[0].family;
 	for (int i = 0; i < r->n; i++) {
 		int pick = -1;
@@ -87,6 +89,7 @@ static void interleave(struct race *r)
 				break;
 			}
 		}
+		assert(pick >= 0);
 		taken[pick] = true;
 		sorted[i] = r->targets[pick];
 		wanted = sorted[i].family == AF_INET6 ? AF_INET : AF_INET6;

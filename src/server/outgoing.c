@@ -76,7 +76,7 @@ int chime_worker_connect(chime_worker *w, const chime_service *service, const vo
 		p->out.u.to = &o->to;
 		err = op_submit(&w->loop, &p->out);
 	}
-	if (err < 0) {
+	if (err < 0) { /* NOLINT(clang-analyzer-unix.Malloc): o goes with c, which owns it */
 		chime__conn_end(c, -ECANCELED, false); /* .closed is not owed: the caller has the error */
 		return err;
 	}

@@ -173,8 +173,10 @@ static int parse_served(struct served *v, chime_server *s, const char *text, con
 	const chime_service *service = v->service;
 	struct chime_option *options = join_options(service);
 	unsigned char *base = calloc(1, config_offset() + service->config_size + 1);
-	int err = options && base ? 0 : bad(error, -ENOMEM, "no memory");
-	if (err == 0) {
+	int err = options && base ? 0 : -ENOMEM;
+	if (err < 0) {
+		bad(error, err, "no memory");
+	} else {
 		struct served_options *own = (struct served_options *)base;
 		own->rate = s->config.datagram_rate;
 		own->idle_timeout_ns = s->config.idle_timeout_ns;
