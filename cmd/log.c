@@ -50,7 +50,9 @@ struct log {
 
 static void copy(char *to, size_t size, const char *from)
 {
-	snprintf(to, size, "%s", from ? from : "");
+	size_t len = from ? strnlen(from, size - 1) : 0;
+	memcpy(to, from ? from : "", len);
+	to[len] = 0;
 }
 
 /* With the lock held. */

@@ -378,7 +378,8 @@ static int sim_close(struct loop *lp, int fd, bool reset)
 static int sim_shutdown(struct loop *lp, int fd, int how)
 {
 	struct sim *sim = lp->impl;
-	assert(how == SHUT_WR);
+	if (how != SHUT_WR)
+		return -EINVAL;
 	if (sim->sock[fd]->reset)
 		return -ENOTCONN;
 	sim->sock[fd]->shut = true;
