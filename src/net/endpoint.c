@@ -78,6 +78,12 @@ static const char *find(const char *p, const char *end, char c)
 	return at ? at : end;
 }
 
+/* Where the NUL that [p, end) was decoded to comes from: no other text begins with a '%'. */
+static const char *find_nul(const char *p, const char *end)
+{
+	return memmem(p, (size_t)(end - p), "%00", 3);
+}
+
 static int read_number(struct reader *r, const char *p, const char *end, uint32_t max, const char *what, uint32_t *out)
 {
 	uint64_t n = 0;
@@ -233,7 +239,7 @@ static bool looks_numeric(const char *p, const char *end)
 		size_t len = (size_t)(dot - p);
 		bool hex = len >= 2 && p[0] == '0' && (p[1] == 'x' || p[1] == 'X');
 		size_t digits = strspn(hex ? p + 2 : p, hex ? "0123456789abcdefABCDEF" : "0123456789");
-		if (len && digits + (hex ? 2 : 0) < len)
+		if (len && (!digits || digits + (hex ? 2 : 0) < len))
 			return false;
 		any = any || len;
 		p = dot < end ? dot + 1 : end;
@@ -425,7 +431,7 @@ static int read_path(struct reader *r, const char *p, const char *end)
 		return bad(r, -ENAMETOOLONG, start, "expected %s of at most %zu bytes, not %zu",
 			   abstract ? "an abstract name" : "a path", room, len);
 	if (!abstract && memchr(path, 0, len))
-		return bad(r, CHIME_ESYNTAX, start, "expected a path without %%00");
+		return bad(r, CHIME_ESYNTAX, find_nul(start, end), "expected a path without %%00");
 	r->e->path_len = len + abstract;
 	return 0;
 }
@@ -531,7 +537,7 @@ static int read_option(struct reader *r, struct query *q, const char *p, const c
 	if (value_len > sizeof value - 1)
 		return bad(r, -ENAMETOOLONG, text, "%s: expected at most %zu bytes", o->name, sizeof value - 1);
 	if (memchr(value, 0, value_len))
-		return bad(r, CHIME_ESYNTAX, text, "%s: expected a value without %%00", o->name);
+		return bad(r, CHIME_ESYNTAX, find_nul(text, end), "%s: expected a value without %%00", o->name);
 	value[value_len] = 0;
 	err = chime_option_set(o, base, value, why, sizeof why);
 	if (err < 0)

@@ -53,6 +53,7 @@ static const char *const good[][2] = {
 	{ "tcp://Example.COM.:65535", "tcp://Example.COM.:65535" },
 	{ "tcp://my_host-1:1", "tcp://my_host-1:1" },
 	{ "tcp://3com.example:1", "tcp://3com.example:1" },
+	{ "tcp://0x:1", "tcp://0x:1" },
 	{ "tcp://1.2.3.4.example:1", "tcp://1.2.3.4.example:1" },
 	{ "tcp://m\xc3\xbcnchen.example:1", "tcp://m\xc3\xbcnchen.example:1" },
 	{ "tcp://[::1]:80", "tcp://[::1]:80" },
@@ -298,7 +299,7 @@ static const struct {
 	{ "unix:/a%4?mode=0600", CHIME_ESYNTAX, 7, "expected two hexadecimal digits after '%'" },
 	{ "unix:/%20%g0", CHIME_ESYNTAX, 9, "expected two hexadecimal digits after '%'" },
 	{ "unix:@%", CHIME_ESYNTAX, 6, "expected two hexadecimal digits after '%'" },
-	{ "unix:/a%00b", CHIME_ESYNTAX, 5, "expected a path without %00" },
+	{ "unix:/a%00b", CHIME_ESYNTAX, 7, "expected a path without %00" },
 	{ "unix:%00b", CHIME_ESYNTAX, 5, "expected a path without %00" },
 	/* vsock, tipc */
 	{ "vsock://", CHIME_ESYNTAX, 8, "expected CID:PORT" },
@@ -353,7 +354,7 @@ static const struct {
 	{ "tcp://:1?reuseport=maybe", CHIME_ESYNTAX, 19, "reuseport: expected yes or no" },
 	{ "tcp://:1?format=iso", CHIME_ESYNTAX, 16, "format: expected ctime or unix" },
 	{ "tcp://:1?note=%", CHIME_ESYNTAX, 14, "expected two hexadecimal digits after '%'" },
-	{ "tcp://:1?note=a%00b", CHIME_ESYNTAX, 14, "note: expected a value without %00" },
+	{ "tcp://:1?note=a%2500%00b", CHIME_ESYNTAX, 20, "note: expected a value without %00" },
 	{ "tcp://:1?note=aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", -ERANGE, 14, "note: expected at most 40 bytes" },
 };
 
