@@ -115,7 +115,6 @@ static void print_in(struct text *t, const struct unit *unit, unsigned __int128 
 size_t chime_duration_print(int64_t ns, char *buf, size_t size)
 {
 	char best[48] = "";
-	unsigned best_decimals = 0;
 	struct text t;
 
 	if (ns < 0)
@@ -133,10 +132,8 @@ size_t chime_duration_print(int64_t ns, char *buf, size_t size)
 			chime__text_init(&t, form, sizeof form);
 			print_in(&t, &units[i], number, decimals);
 			chime__text_end(&t);
-			if (!*best || t.len < strlen(best) || (t.len == strlen(best) && decimals < best_decimals)) {
+			if (!*best || t.len <= strlen(best)) /* as short in a smaller unit: with fewer decimals */
 				strcpy(best, form);
-				best_decimals = decimals;
-			}
 			break;
 		}
 	}

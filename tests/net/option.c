@@ -133,6 +133,8 @@ TEST(option_refuses_and_says_what_it_expected)
 		  "expected a whole number from 0 to 9223372036854775807, with k, M or G if wanted" },
 		{ "bytes", "8589934592G", -ERANGE,
 		  "expected a whole number from 0 to 9223372036854775807, with k, M or G if wanted" },
+		{ "bytes", "17179869185G", -ERANGE,
+		  "expected a whole number from 0 to 9223372036854775807, with k, M or G if wanted" },
 		{ "bytes", "1kk", CHIME_ESYNTAX,
 		  "expected a whole number from 0 to 9223372036854775807, with k, M or G if wanted" },
 		{ "bytes", "9223372036854775808", -ERANGE,
