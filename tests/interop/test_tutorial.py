@@ -49,7 +49,7 @@ def both_servers_answer_alike():
     for piece, one, two in zip(pieces, a, b):
         same(one[STAMP:], piece, "the tutorial's answer")
         same(two[STAMP:], piece, "our answer")
-        check_time(one[:STAMP], before, after)
+        check_time(one[:STAMP], before - 0.02, after)  # Python's ctime() reads a clock that only ticks move
         check_time(two[:STAMP], before, after)
 
 
@@ -82,7 +82,7 @@ def our_client_talks_to_the_tutorials_server():
         m = re.fullmatch(rb"(.{24})i\n(.{24})two words\n(.{24})\xc5\xbelu\xc5\xa5\n", out)
         check(m, f"it printed {out!r}, {err!r}")
         for stamp in m.groups():
-            check_time(stamp, before, after)
+            check_time(stamp, before - 0.02, after)
         same(server.process.stdout.readline()[:19], "...connected from: ", "the server's word")
         same(server.process.stdout.readline(), "waiting for connection...\n", "the server's next word")
 
