@@ -70,10 +70,11 @@ struct op {
 	op_done_fn *done;
 	struct op *next; /* the backend's, from submit to the last report */
 	int fd;
-	int res;       /* where submit() returned 1 */
-	uint8_t kind;  /* enum op_kind */
-	uint8_t flags; /* enum op_flag */
-	uint8_t state; /* the backend's; 0 while it is the owner's */
+	int res;          /* where submit() returned 1 */
+	uint8_t kind;     /* enum op_kind */
+	uint8_t flags;    /* enum op_flag */
+	uint8_t state;    /* the backend's; 0 while it is the owner's */
+	uint8_t prepared; /* the backend's, for the descriptor's life: 0 before the first submit */
 	uint16_t n;
 	union {
 		struct iovec *iov;    /* kept until the last report, as is what it points at */

@@ -5,8 +5,7 @@
  * next wait, so that an operation that ends and starts again within a turn costs no system call. A late event is known by
  * the generation that it carries.
  */
-#include "loop/backend/syscalls.h"
-#include "loop/loop.h"
+#include "loop/backend/ready.h"
 
 #include <assert.h>
 #include <chime/service.h>
@@ -19,12 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define EVENTS 256                        /* taken in one wait; what is left comes with the next */
-#define ACCEPTS 64                        /* connections accepted in a row before others have their turn */
-#define STREAM_ROOM (2 * CHIME_INPUT_MAX) /* what was kept of a stream and what comes fit in one buffer */
-#define MESSAGE_ROOM CHIME_MESSAGE_MAX
-#define KEEP_STREAM 64
-#define KEEP_MESSAGE (2 * OP_MSGS)
+#define EVENTS 256 /* taken in one wait; what is left comes with the next */
 
 enum op_state {
 	OWNED, /* its owner's */
@@ -38,7 +32,6 @@ struct slot { /* of a descriptor */
 	uint32_t gen;   /* counts what used this number */
 	uint32_t armed; /* the events it is registered for; 0: it is not registered */
 	bool changed;   /* stands in epoll.changed */
-	bool creds;     /* SO_PASSCRED is set */
 	bool exclusive; /* registered with EPOLLEXCLUSIVE, which cannot be modified */
 };
 
@@ -51,10 +44,11 @@ struct epoll {
 	struct op *ending, **ending_end; /* ended: done runs at the end of wait() */
 	struct op *trying;               /* of those below, the one that is tried */
 	struct op *now;                  /* OP_NOWAIT: tried in the next wait() */
-	struct buf_pool streams, messages;
-	struct batch *batch;
+	struct ready ready;
 	struct epoll_event events[EVENTS];
 };
+
+static bool report(struct loop *lp, struct op *op, struct op_event *ev, bool more);
 
 static int64_t clock_ns(clockid_t clock)
 {
@@ -84,11 +78,7 @@ static int epoll_probe(struct backend_caps *caps)
 static void epoll_shut(struct loop *lp)
 {
 	struct epoll *ep = lp->impl;
-	if (ep->batch)
-		chime__batch_fini(ep->batch);
-	free(ep->batch);
-	chime__buf_pool_fini(&ep->streams);
-	chime__buf_pool_fini(&ep->messages);
+	chime__ready_fini(&ep->ready);
 	if (ep->wake_fd >= 0)
 		close(ep->wake_fd);
 	if (ep->fd >= 0)
@@ -107,8 +97,7 @@ static int epoll_open(struct loop *lp, void *arg)
 		return -ENOMEM;
 	lp->impl = ep;
 	ep->ending_end = &ep->ending;
-	chime__buf_pool_init(&ep->streams, STREAM_ROOM, KEEP_STREAM);
-	chime__buf_pool_init(&ep->messages, MESSAGE_ROOM, KEEP_MESSAGE);
+	chime__ready_init(&ep->ready, report);
 	ep->wake_fd = -1;
 	ep->fd = epoll_create1(EPOLL_CLOEXEC);
 	if (ep->fd >= 0)
@@ -219,17 +208,6 @@ static void unhook(struct epoll *ep, struct op *op)
 
 /* ---- writing ---- */
 
-static int try_write(const struct op *op)
-{
-	for (;;) {
-		int res = op->kind == OP_SEND        ? chime__send_iov(op)
-			  : op->kind == OP_SEND_MSGS ? chime__send_msgs(op)
-						     : chime__connect_result(op->fd);
-		if (res != -EINTR)
-			return res == -EWOULDBLOCK ? -EAGAIN : res;
-	}
-}
-
 static int epoll_submit(struct loop *lp, struct op *op)
 {
 	struct epoll *ep = lp->impl;
@@ -259,7 +237,7 @@ static int epoll_submit(struct loop *lp, struct op *op)
 			return 0;
 		}
 	} else if (!(op->flags & OP_WAIT_FIRST)) {
-		op->res = try_write(op);
+		op->res = chime__ready_write(op);
 		if (op->res != -EAGAIN || op->flags & OP_NOWAIT)
 			return 1;
 	}
@@ -283,7 +261,7 @@ static void epoll_cancel(struct loop *lp, struct op *op)
 	end_op(ep, op, -ECANCELED);
 }
 
-/* ---- reading ---- */
+/* ---- results ---- */
 
 /* Reports one result; more: the operation goes on. Whether it does after done has run. */
 static bool report(struct loop *lp, struct op *op, struct op_event *ev, bool more)
@@ -298,114 +276,9 @@ static bool report(struct loop *lp, struct op *op, struct op_event *ev, bool mor
 	return more && op->state == WAITING;
 }
 
-/* After an error or nothing: an end to report, or only nothing there now? Whether the operation goes on. */
-static bool no_result(struct loop *lp, struct op *op, int err)
-{
-	bool nothing = err == -EAGAIN || err == -EINTR;
-	if (!nothing || (err == -EAGAIN && op->flags & OP_NOWAIT))
-		return report(lp, op, &(struct op_event){ .res = err }, false);
-	return true;
-}
-
-static bool do_accept(struct loop *lp, struct op *op)
-{
-	for (unsigned i = 0; i < ACCEPTS; i++) {
-		chime_addr peer = { .len = sizeof peer.u };
-		int fd = accept4(op->fd, &peer.u.sa, &peer.len, SOCK_CLOEXEC | SOCK_NONBLOCK);
-		if (fd < 0 && (errno == ECONNABORTED || errno == EINTR || errno == EPROTO || errno == EPERM))
-			continue; /* that one connection is gone already: accept(2) */
-		if (fd < 0)
-			return no_result(lp, op, -errno);
-		if (peer.len > sizeof peer.u)
-			peer.len = sizeof peer.u;
-		if (!report(lp, op, &(struct op_event){ .res = fd, .peer = &peer }, true))
-			return false;
-	}
-	return true;
-}
-
-static bool do_recv(struct loop *lp, struct op *op)
-{
-	struct epoll *ep = lp->impl;
-	struct buf *b = chime__buf_get(&ep->streams);
-	if (!b)
-		return no_result(lp, op, -ENOMEM);
-	ssize_t n = recv(op->fd, b->data, CHIME_INPUT_MAX, MSG_DONTWAIT);
-	bool more;
-	if (n < 0)
-		more = no_result(lp, op, -errno);
-	else
-		more = report(lp, op, &(struct op_event){ .res = (int)n, .buf = b }, n > 0);
-	buf_unref(b);
-	return more;
-}
-
-static bool do_recv_msg(struct loop *lp, struct op *op)
-{
-	struct epoll *ep = lp->impl;
-	struct slot *s = &ep->slots[op->fd];
-	if (!s->creds) {
-		/* With credentials asked for, a message has a control part, and the end of the connection has none. And the
-		 * answer to the longest message must fit into one. */
-		int on = 1, room = CHIME_MESSAGE_MAX + 4096;
-		setsockopt(op->fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof on);
-		setsockopt(op->fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof room);
-		s->creds = true;
-	}
-	struct buf *b = chime__buf_get(&ep->messages);
-	if (!b)
-		return no_result(lp, op, -ENOMEM);
-	union {
-		char bytes[CONTROL_ROOM];
-		struct cmsghdr align;
-	} control;
-	struct iovec iov = { b->data, MESSAGE_ROOM };
-	struct msghdr msg = {
-		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes
-	};
-	ssize_t n = recvmsg(op->fd, &msg, MSG_DONTWAIT);
-	bool more;
-	if (n < 0) {
-		more = no_result(lp, op, -errno);
-	} else {
-		bool end = n == 0 && msg.msg_controllen == 0;
-		struct op_event ev = { .res = (int)n, .buf = b, .end = end, .truncated = msg.msg_flags & MSG_TRUNC };
-		more = report(lp, op, &ev, !end);
-	}
-	buf_unref(b);
-	return more;
-}
-
-static bool do_recv_msgs(struct loop *lp, struct op *op)
-{
-	struct epoll *ep = lp->impl;
-	if (!ep->batch && !(ep->batch = calloc(1, sizeof *ep->batch)))
-		return no_result(lp, op, -ENOMEM);
-	int n = chime__batch_recv(ep->batch, &ep->messages, op->fd, op->flags & OP_PKTINFO);
-	if (n < 0)
-		return no_result(lp, op, n);
-	bool more = report(lp, op, &(struct op_event){ .res = n, .msgs = ep->batch->msg }, true);
-	chime__batch_done(ep->batch, n);
-	return more;
-}
-
-static bool do_read(struct loop *lp, struct op *op)
-{
-	switch (op->kind) {
-	case OP_ACCEPT:
-		return do_accept(lp, op);
-	case OP_RECV:
-		return do_recv(lp, op);
-	case OP_RECV_MSG:
-		return do_recv_msg(lp, op);
-	default:
-		return do_recv_msgs(lp, op);
-	}
-}
-
 static void do_write(struct loop *lp, struct op *op)
 {
-	int res = try_write(op);
+	int res = chime__ready_write(op);
 	if (res != -EAGAIN)
 		report(lp, op, &(struct op_event){ .res = res }, false);
 }
@@ -444,7 +317,7 @@ static int run_now(struct loop *lp)
 			continue;
 		}
 		ep->trying = op;
-		bool more = do_read(lp, op);
+		bool more = chime__ready_read(&ep->ready, lp, op);
 		ep->trying = NULL;
 		if (more) {
 			op->next = ep->now;
@@ -466,7 +339,7 @@ static void do_event(struct loop *lp, const struct epoll_event *e)
 	uint32_t gen = (uint32_t)(e->data.u64 >> 32);
 	struct slot *s = &ep->slots[fd];
 	if (s->gen == gen && s->in && e->events & (EPOLLIN | EPOLLHUP | EPOLLERR))
-		do_read(lp, s->in);
+		chime__ready_read(&ep->ready, lp, s->in);
 	s = &ep->slots[fd]; /* the table may have moved */
 	if (s->gen == gen && s->out && e->events & (EPOLLOUT | EPOLLHUP | EPOLLERR))
 		do_write(lp, s->out);
@@ -510,7 +383,7 @@ static int epoll_close(struct loop *lp, int fd, bool reset)
 		assert(!s->in && !s->out);
 		s->gen++;
 		s->armed = 0;
-		s->creds = s->exclusive = false;
+		s->exclusive = false;
 	}
 	if (reset) {
 		struct linger now = { 1, 0 };

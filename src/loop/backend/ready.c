@@ -1,0 +1,140 @@
+/* What is done with a descriptor that is ready. */
+#include "loop/backend/ready.h"
+
+#include <chime/service.h>
+#include <errno.h>
+#include <stdlib.h>
+
+#define ACCEPTS 64                        /* connections accepted in a row before others have their turn */
+#define STREAM_ROOM (2 * CHIME_INPUT_MAX) /* what was kept of a stream and what comes fit in one buffer */
+#define MESSAGE_ROOM CHIME_MESSAGE_MAX
+#define KEEP_STREAM 64
+#define KEEP_MESSAGE (2 * OP_MSGS)
+
+void chime__ready_init(struct ready *rd, ready_report_fn *report)
+{
+	*rd = (struct ready){ .report = report };
+	chime__buf_pool_init(&rd->streams, STREAM_ROOM, KEEP_STREAM);
+	chime__buf_pool_init(&rd->messages, MESSAGE_ROOM, KEEP_MESSAGE);
+}
+
+void chime__ready_fini(struct ready *rd)
+{
+	if (rd->batch)
+		chime__batch_fini(rd->batch);
+	free(rd->batch);
+	chime__buf_pool_fini(&rd->streams);
+	chime__buf_pool_fini(&rd->messages);
+}
+
+/* After an error or nothing: an end to report, or only nothing there now? Whether the operation goes on. */
+static bool no_result(struct ready *rd, struct loop *lp, struct op *op, int err)
+{
+	bool nothing = err == -EAGAIN || err == -EINTR;
+	if (!nothing || (err == -EAGAIN && op->flags & OP_NOWAIT))
+		return rd->report(lp, op, &(struct op_event){ .res = err }, false);
+	return true;
+}
+
+static bool do_accept(struct ready *rd, struct loop *lp, struct op *op)
+{
+	for (unsigned i = 0; i < ACCEPTS; i++) {
+		chime_addr peer = { .len = sizeof peer.u };
+		int fd = accept4(op->fd, &peer.u.sa, &peer.len, SOCK_CLOEXEC | SOCK_NONBLOCK);
+		if (fd < 0 && (errno == ECONNABORTED || errno == EINTR || errno == EPROTO || errno == EPERM))
+			continue; /* that one connection is gone already: accept(2) */
+		if (fd < 0)
+			return no_result(rd, lp, op, -errno);
+		if (peer.len > sizeof peer.u)
+			peer.len = sizeof peer.u;
+		if (!rd->report(lp, op, &(struct op_event){ .res = fd, .peer = &peer }, true))
+			return false;
+	}
+	return true;
+}
+
+static bool do_recv(struct ready *rd, struct loop *lp, struct op *op)
+{
+	struct buf *b = chime__buf_get(&rd->streams);
+	if (!b)
+		return no_result(rd, lp, op, -ENOMEM);
+	ssize_t n = recv(op->fd, b->data, CHIME_INPUT_MAX, MSG_DONTWAIT);
+	bool more;
+	if (n < 0)
+		more = no_result(rd, lp, op, -errno);
+	else
+		more = rd->report(lp, op, &(struct op_event){ .res = (int)n, .buf = b }, n > 0);
+	buf_unref(b);
+	return more;
+}
+
+static bool do_recv_msg(struct ready *rd, struct loop *lp, struct op *op)
+{
+	if (!op->prepared) {
+		/* With credentials asked for, a message has a control part, and the end of the connection has none. And the
+		 * answer to the longest message must fit into one. */
+		int on = 1, room = CHIME_MESSAGE_MAX + 4096;
+		setsockopt(op->fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof on);
+		setsockopt(op->fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof room);
+		op->prepared = true;
+	}
+	struct buf *b = chime__buf_get(&rd->messages);
+	if (!b)
+		return no_result(rd, lp, op, -ENOMEM);
+	union {
+		char bytes[CONTROL_ROOM];
+		struct cmsghdr align;
+	} control;
+	struct iovec iov = { b->data, MESSAGE_ROOM };
+	struct msghdr msg = {
+		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes
+	};
+	ssize_t n = recvmsg(op->fd, &msg, MSG_DONTWAIT);
+	bool more;
+	if (n < 0) {
+		more = no_result(rd, lp, op, -errno);
+	} else {
+		bool end = n == 0 && msg.msg_controllen == 0;
+		struct op_event ev = { .res = (int)n, .buf = b, .end = end, .truncated = msg.msg_flags & MSG_TRUNC };
+		more = rd->report(lp, op, &ev, !end);
+	}
+	buf_unref(b);
+	return more;
+}
+
+static bool do_recv_msgs(struct ready *rd, struct loop *lp, struct op *op)
+{
+	if (!rd->batch && !(rd->batch = calloc(1, sizeof *rd->batch)))
+		return no_result(rd, lp, op, -ENOMEM);
+	int n = chime__batch_recv(rd->batch, &rd->messages, op->fd, op->flags & OP_PKTINFO);
+	if (n < 0)
+		return no_result(rd, lp, op, n);
+	bool more = rd->report(lp, op, &(struct op_event){ .res = n, .msgs = rd->batch->msg }, true);
+	chime__batch_done(rd->batch, n);
+	return more;
+}
+
+bool chime__ready_read(struct ready *rd, struct loop *lp, struct op *op)
+{
+	switch (op->kind) {
+	case OP_ACCEPT:
+		return do_accept(rd, lp, op);
+	case OP_RECV:
+		return do_recv(rd, lp, op);
+	case OP_RECV_MSG:
+		return do_recv_msg(rd, lp, op);
+	default:
+		return do_recv_msgs(rd, lp, op);
+	}
+}
+
+int chime__ready_write(const struct op *op)
+{
+	for (;;) {
+		int res = op->kind == OP_SEND        ? chime__send_iov(op)
+			  : op->kind == OP_SEND_MSGS ? chime__send_msgs(op)
+						     : chime__connect_result(op->fd);
+		if (res != -EINTR)
+			return res == -EWOULDBLOCK ? -EAGAIN : res;
+	}
+}
