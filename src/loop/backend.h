@@ -45,6 +45,7 @@ struct op_msg {
 	unsigned char *data; /* received */
 	size_t len;
 	bool truncated;    /* received: it was longer than CHIME_MESSAGE_MAX */
+	bool to_many;      /* received: by a broadcast or multicast address (known where OP_PKTINFO is set) */
 	chime_addr peer;   /* from, or to (length 0: the connected peer) */
 	chime_addr local;  /* the address it came to, length 0 unknown; sending: the source address, with local_if */
 	unsigned local_if; /* interface number, 0 any */

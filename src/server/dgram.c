@@ -3,6 +3,7 @@
 
 #include "server/peers.h"
 #include "server/reply.h"
+#include "server/steer.h"
 
 #include <chime/error.h>
 
@@ -20,6 +21,7 @@
 /* Why datagrams are dropped: each has its counter, and its line in the log once a second. */
 enum drop {
 	DROP_SOURCE,
+	DROP_MANY,
 	DROP_NAMELESS,
 	DROP_LOOP,
 	DROP_RATE,
@@ -40,6 +42,8 @@ static const struct {
 	const char *op, *msg;
 } drops[DROPS] = {
 	[DROP_SOURCE] = { COUNTER(dropped_source), CHIME_LOG_INFO, "recv", "its source is no client's: not answered" },
+	[DROP_MANY] = { COUNTER(dropped_source), CHIME_LOG_INFO, "recv",
+			"it was sent to a broadcast or multicast address: not answered" },
 	[DROP_NAMELESS] = { COUNTER(dropped_source), CHIME_LOG_INFO, "recv",
 			    "the sender has no name that an answer could go to" },
 	[DROP_LOOP] = { COUNTER(dropped_loop), CHIME_LOG_WARN, "recv",
@@ -327,6 +331,10 @@ static bool judge(struct dgram *d, const struct op_msg *m)
 	}
 	if (!d->ip)
 		return true;
+	if (m->to_many) {
+		drop(d, DROP_MANY, 1, &m->peer, 0);
+		return false;
+	}
 	switch (chime__guard_judge(&d->guard, &m->peer, loop_of(d)->now_ns)) {
 	case GUARD_SOURCE:
 		drop(d, DROP_SOURCE, 1, &m->peer, 0);
@@ -541,6 +549,9 @@ int chime__dgram_open(struct chime_worker *w, const struct served *served, struc
 		free(d);
 		return err;
 	}
+	if (d->ip && served->rate > 0 && workers > 1)
+		(void)chime__steer_by_source(fd,
+					     (unsigned)workers); /* else the rate is each worker's, for what it sees */
 	sock->fds[w->number] = -1;
 	d->next = w->dgrams;
 	w->dgrams = d;

@@ -73,12 +73,14 @@ static void read_local(struct op_msg *m, struct msghdr *h)
 {
 	m->local.len = 0;
 	m->local_if = 0;
+	m->to_many = false;
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(h); c; c = CMSG_NXTHDR(h, c)) {
 		if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO) {
 			struct in_pktinfo info;
 			memcpy(&info, CMSG_DATA(c), sizeof info);
 			m->local.u.in = (struct sockaddr_in){ .sin_family = AF_INET, .sin_addr = info.ipi_spec_dst };
 			m->local.len = sizeof m->local.u.in;
+			m->to_many = info.ipi_addr.s_addr != info.ipi_spec_dst.s_addr;
 		} else if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_PKTINFO) {
 			struct in6_pktinfo info;
 			memcpy(&info, CMSG_DATA(c), sizeof info);
@@ -86,7 +88,8 @@ static void read_local(struct op_msg *m, struct msghdr *h)
 			m->local.len = sizeof m->local.u.in6;
 			if (IN6_IS_ADDR_LINKLOCAL(&info.ipi6_addr))
 				m->local_if = info.ipi6_ifindex;
-			if (IN6_IS_ADDR_MULTICAST(&info.ipi6_addr))
+			m->to_many = chime_addr_is_multicast(&m->local) || chime_addr_is_broadcast(&m->local);
+			if (m->to_many)
 				m->local.len = 0; /* no source address: the kernel chooses */
 		}
 	}
