@@ -173,8 +173,9 @@ static bool write_line(struct sink *s, const char *line, size_t len)
 {
 	while (len) {
 		struct pollfd p = { s->fd, POLLOUT, 0 };
-		int n = poll(&p, 1, PATIENCE);
-		if (n == 0 && given_up(s->log))
+		bool late = given_up(s->log);
+		int n = poll(&p, 1, late ? 0 : PATIENCE);
+		if (n == 0 && late)
 			return false;
 		if (n <= 0)
 			continue;

@@ -13,6 +13,7 @@
 #include <unistd.h>
 #include <wchar.h>
 
+#define CTRL_D 4
 #define HISTORY 1000 /* lines, in memory */
 
 struct terminal {
@@ -132,6 +133,9 @@ static int read_character(EditLine *el, wchar_t *out)
 			continue;
 		if (n <= 0)
 			return 0;
+		if (byte ==
+		    0) /* a ctrl-D typed while an answer was awaited: the terminal, not yet ours, made it this */
+			byte = CTRL_D;
 		size_t len = mbrtowc(out, &byte, 1, &m->state);
 		if (len == (size_t)-2)
 			continue;
