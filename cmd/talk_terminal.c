@@ -22,7 +22,7 @@ struct terminal {
 	History *history;
 	sigset_t signals;
 	mbstate_t state; /* of a character that comes byte by byte */
-	bool typing;     /* the terminal is libedit's */
+	bool typing;     /* a line is on the screen */
 	int code;        /* how talking ends; -1: it goes on */
 };
 
@@ -74,19 +74,16 @@ static bool listen_to_server(struct terminal *m)
 
 static void suspend(struct terminal *m)
 {
-	bool typing = m->typing;
 	sigset_t stop;
 	sigemptyset(&stop);
 	sigaddset(&stop, SIGTSTP);
-	if (typing)
-		el_set(m->el, EL_PREP_TERM, 0);
+	el_set(m->el, EL_PREP_TERM, 0);
 	raise(SIGTSTP);
 	sigprocmask(SIG_UNBLOCK, &stop, NULL); /* it stops us here */
 	sigprocmask(SIG_BLOCK, &stop, NULL);
-	if (typing) {
-		el_set(m->el, EL_PREP_TERM, 1);
+	el_set(m->el, EL_PREP_TERM, 1);
+	if (m->typing)
 		el_set(m->el, EL_REFRESH);
-	}
 }
 
 /* Takes the signal that is waiting. false: it ends us. */
@@ -108,6 +105,19 @@ static bool take_signal(void *arg)
 		m->code = 128 + m->talk->ended_by;
 		return false;
 	}
+}
+
+/* Whether byte makes a character whole. What is none is dropped, but may have ended before this byte. */
+static bool whole_character(struct terminal *m, char byte, wchar_t *out)
+{
+	size_t len = mbrtowc(out, &byte, 1, &m->state);
+	if (len == (size_t)-1) {
+		m->state = (mbstate_t){ 0 };
+		len = mbrtowc(out, &byte, 1, &m->state);
+	}
+	if (len == (size_t)-1)
+		m->state = (mbstate_t){ 0 };
+	return len < (size_t)-2;
 }
 
 /* libedit's way to the next character: waits for the server and for signals too. */
@@ -134,16 +144,10 @@ static int read_character(EditLine *el, wchar_t *out)
 		if (n <= 0)
 			return 0;
 		if (byte ==
-		    0) /* a ctrl-D typed while an answer was awaited: the terminal, not yet ours, made it this */
+		    0) /* a ctrl-D typed while an answer was awaited: the terminal, not ours for a moment, made it this */
 			byte = CTRL_D;
-		size_t len = mbrtowc(out, &byte, 1, &m->state);
-		if (len == (size_t)-2)
-			continue;
-		if (len == (size_t)-1) {
-			m->state = (mbstate_t){ 0 };
-			continue;
-		}
-		return 1;
+		if (whole_character(m, byte, out))
+			return 1;
 	}
 }
 
@@ -198,6 +202,8 @@ static void talk_lines(struct terminal *m)
 		m->typing = true;
 		const char *line = el_gets(m->el, &len);
 		m->typing = false;
+		/* stays in libedit's mode while an answer is awaited: what is typed meanwhile is for the next prompt */
+		el_set(m->el, EL_PREP_TERM, 1);
 		if (m->code >= 0)
 			break;
 		if (!line || len <= 0) { /* ctrl-D */
@@ -245,6 +251,7 @@ static bool terminal_open(struct terminal *m)
 	el_set(m->el, EL_HIST, history, m->history);
 	el_set(m->el, EL_GETCFN, read_character);
 	el_source(m->el, NULL);
+	el_set(m->el, EL_PREP_TERM, 1); /* before the prompt invites to type */
 	return true;
 }
 
