@@ -234,7 +234,7 @@ TEST(from_fd_takes_over_the_mode)
 /* A duplicate is a second descriptor of the same socket, with the same timeout, and outlives the first. */
 TEST(dup_shares_the_socket)
 {
-	chime_sock *a, *b, *d;
+	chime_sock *a, *b, *d, *none;
 	char got[8];
 	tcp_pair(&a, &b);
 	CHECK_EQ(chime_set_timeout(a, 2 * CHIME_SEC), 0);
@@ -244,7 +244,9 @@ TEST(dup_shares_the_socket)
 	CHECK_EQ(chime_close(a), 0);
 	CHECK_EQ(chime_send(d, "dup", 3, 0), 3);
 	CHECK_EQ(chime_recv(b, got, sizeof(got), 0), 3);
-	CHECK_EQ(chime_dup(a, &a), CHIME_ECLOSED);
+	CHECK_EQ(chime_dup(a, &none), CHIME_ECLOSED);
+	CHECK_PTR(none, NULL);
+	chime_free(&a);
 	chime_free(&d);
 	chime_free(&b);
 }
