@@ -22,8 +22,9 @@ struct chime_target {
  * Looks host up for a socket of that family (AF_UNSPEC: any), type and protocol. Waits for the resolver, at most timeout_ns
  * (CHIME_FOREVER: none), in a helper thread: one that is still asking when the limit passes ends by itself later and
  * leaks nothing. Numeric hosts are not looked up and never wait. host NULL or "": the any addresses if passive, else
- * loopback. The number of targets stored (at most max, duplicates taken out);
- * CHIME_EAI(EAI_NONAME) and the like; CHIME_ETIMEOUT; -ERANGE (port); -ENOMEM, -EAGAIN (no thread).
+ * loopback, IPv6 first. The number of targets stored (at most max, duplicates taken out);
+ * CHIME_EAI(EAI_NONAME) and the like; CHIME_ETIMEOUT; -EINTR (the interruption hook said stop); -ERANGE (port);
+ * -EAFNOSUPPORT (no family of IP); -ENOMEM, -EMFILE, -EAGAIN (no thread, or 256 look-ups under way).
  */
 CHIME_API int chime_resolve(const char *host, int port, int family, int type, int protocol, bool passive,
 			    int64_t timeout_ns, struct chime_target *out, int max);
@@ -35,9 +36,10 @@ CHIME_API int chime_endpoint_resolve(const chime_endpoint *e, bool passive, int6
 
 /* What chime_create_connection() takes; zero it, set size, change what you need. */
 struct chime_connect_config {
-	size_t size;            /* sizeof(struct chime_connect_config) */
-	int64_t timeout_ns;     /* for look-up and connecting together; CHIME_FOREVER: none. 0 is -EINVAL */
-	const chime_addr *bind; /* the local address, or NULL; families that do not fit are left out */
+	size_t size;        /* sizeof(struct chime_connect_config) */
+	int64_t timeout_ns; /* for look-up and connecting together; CHIME_FOREVER: none. 0 is -EINVAL */
+	const chime_addr
+		*bind; /* the local address, or NULL; families that do not fit are left out (all: -EAFNOSUPPORT) */
 	int64_t attempt_delay_ns; /* Happy Eyeballs: the next address after this (RFC 8305 5); 0: 250 ms; at least 10 ms */
 	char *why;                /* where the sentence goes that names every address tried and its error, or NULL */
 	size_t why_size;
@@ -50,7 +52,7 @@ struct chime_connect_config {
 /*
  * Connects to host and port by TCP: all addresses, IPv6 and IPv4 in turn, one every attempt_delay (or at once when one
  * fails), the first to connect wins, the others are closed (RFC 8305). *out has the default timeout, TCP_NODELAY as the
- * system has it. 0; the resolver's error; the last attempt's error; CHIME_ETIMEOUT.
+ * system has it. 0; the resolver's error; the last attempt's error; CHIME_ETIMEOUT; -EINTR.
  */
 CHIME_API int chime_create_connection(chime_sock **out, const char *host, int port,
 				      const struct chime_connect_config *config);

@@ -15,8 +15,13 @@
  *   CHIME_ECLOSED   the handle is closed, or another thread closed it meanwhile
  * and besides what the system call of that name returns, as -errno.
  *
+ * MSG_DONTWAIT in the flags of one call: it does not wait, whatever the limit. Sleeping is done in ppoll(2) alone, so a
+ * signal always reaches the hook, whether its handler has SA_RESTART or not.
+ *
  * Threads. One thread may receive while another sends; any thread may shut down or close at any time: calls that wait are
- * woken. chime_free() is the owner's, when no other thread uses the handle any more.
+ * woken. For that a handle has a second descriptor (eventfd(2)) from its first call that really waits on, to its close; where
+ * the process has none left, waits end within 50 ms of the close. chime_free() is the owner's, when no other
+ * thread uses the handle any more.
  *
  * The descriptor is the truth: nothing is read ahead, so poll(2), dup(2), fork(2) and other libraries may use
  * chime_fileno() beside the handle. Descriptors are close-on-exec. SIGPIPE is never raised.
@@ -119,7 +124,8 @@ CHIME_API int chime_listen(chime_sock *s, int backlog);
 CHIME_API int chime_accept(chime_sock *s, chime_sock **out, chime_addr *peer);
 
 /*
- * Waits until connected. Interrupted by a signal it goes on waiting for the same attempt. 0; -EINPROGRESS (limit 0);
+ * Waits until connected; a unix listener without room is waited for too. Interrupted by a signal it goes on waiting for the
+ * same attempt. 0; -EINPROGRESS (limit 0; a full unix listener: -EAGAIN);
  * -ECONNREFUSED, -ETIMEDOUT (the kernel's limit), CHIME_ETIMEOUT (ours), -ENETUNREACH, -EHOSTUNREACH, -ENOENT (unix).
  */
 CHIME_API int chime_connect(chime_sock *s, const chime_addr *to);
@@ -131,7 +137,10 @@ CHIME_API int chime_getpeername(chime_sock *s, chime_addr *out); /* -ENOTCONN */
 
 /* ---- data ---- */
 
-/* One send(2): waits for room, then the number of bytes taken, which may be fewer than len. -EPIPE, -ECONNRESET, -EMSGSIZE. */
+/*
+ * One send(2): waits for room, then the number of bytes taken, which may be fewer than len: on a stream with a limit often,
+ * on one that blocks only if a signal or an error comes half-way. -EPIPE, -ECONNRESET, -EMSGSIZE.
+ */
 CHIME_API ssize_t chime_send(chime_sock *s, const void *buf, size_t len, int flags);
 
 /*
@@ -145,13 +154,15 @@ CHIME_API ssize_t chime_sendto(chime_sock *s, const void *buf, size_t len, int f
 /*
  * Receives up to len bytes. Waits for data or the end. The bytes stored; 0 at the end of a stream (on a message socket: an
  * empty message, or the end of a seqpacket connection); -ECONNRESET: only chime_close() is useful now.
+ * MSG_WAITALL counts in blocking mode (with MSG_PEEK beside it the wait for the rest is the kernel's: no close ends it);
+ * MSG_ERRQUEUE never waits, as in the kernel.
  */
 CHIME_API ssize_t chime_recv(chime_sock *s, void *buf, size_t len, int flags);
 CHIME_API ssize_t chime_recvfrom(chime_sock *s, void *buf, size_t len, int flags, chime_addr *from);
 
 /*
  * Receives exactly len bytes; the limit is for the whole call. 0; CHIME_EEOF if the peer ended before; any error.
- * *got (may be NULL) is what was stored in either case, so nothing is lost.
+ * *got (may be NULL) is what was stored in either case, so nothing is lost. MSG_PEEK is -EINVAL.
  */
 CHIME_API int chime_recv_exact(chime_sock *s, void *buf, size_t len, int flags, size_t *got);
 
