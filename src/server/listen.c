@@ -20,7 +20,8 @@
 
 #define RESOLVE_NS (30 * CHIME_SEC) /* a name that nobody knows by then is an error */
 #define PORT_TRIES 64               /* ports that the kernel chose and another address of ours could not have */
-#define STAMP_ROOM 4096             /* beside the message itself, in a unix socket's send buffer */
+#define UNIX_SNDBUF                                                                                                    \
+	(4 << 20) /* what clients have not read yet stands in the sender's buffer: room for many (or wmem_max) */
 
 #ifndef IPV6_MULTICAST_ALL
 #define IPV6_MULTICAST_ALL 29 /* glibc has it from 2.29 on in linux/in6.h only */
@@ -130,7 +131,7 @@ static void set_options(const struct opening *o, int fd, const struct chime_targ
 			set_int(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1);
 	}
 	if (t->family == AF_UNIX && t->type == SOCK_DGRAM && sndbuf < 0)
-		sndbuf = CHIME_MESSAGE_MAX + STAMP_ROOM;
+		sndbuf = UNIX_SNDBUF;
 	if (set->rcvbuf >= 0)
 		set_int(fd, SOL_SOCKET, SO_RCVBUF, set->rcvbuf);
 	if (sndbuf >= 0)

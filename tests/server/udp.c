@@ -383,6 +383,15 @@ TEST(unix_dgram_answers_up_to_256_kib)
 	end(&s);
 }
 
+/* Sends from a socket that is not connected: only then does the kernel bound what waits unread there. */
+static void send_apart(int fd, const char *text)
+{
+	struct sockaddr_un at = { .sun_family = AF_UNIX }, nobody = { .sun_family = AF_UNSPEC };
+	strcpy(at.sun_path, path);
+	CHECK_EQ(connect(fd, (struct sockaddr *)&nobody, sizeof(sa_family_t)), 0);
+	CHECK_EQ(sendto(fd, text, strlen(text), 0, (struct sockaddr *)&at, sizeof at), (ssize_t)strlen(text));
+}
+
 /* A client that does not read for long holds up nobody, and gets every answer in order when it does; meanwhile the server sleeps. */
 TEST(unix_dgram_slow_reader_loses_nothing_and_holds_up_nobody)
 {
@@ -391,14 +400,10 @@ TEST(unix_dgram_slow_reader_loses_nothing_and_holds_up_nobody)
 	};
 	chime_server *s = serve_unix(2);
 	int slow = unix_client(true), fast = unix_client(true);
-	struct sockaddr_un at = { .sun_family = AF_UNIX }, nobody = { .sun_family = AF_UNSPEC };
 	char text[32], answer[64];
-	strcpy(at.sun_path, path);
-	/* Not connected: only then does the kernel bound what waits unread at a client. */
-	CHECK_EQ(connect(slow, (struct sockaddr *)&nobody, sizeof(sa_family_t)), 0);
 	for (unsigned i = 0; i < SENT; i++) {
 		snprintf(text, sizeof text, "%u", i);
-		CHECK_EQ(sendto(slow, text, strlen(text), 0, (struct sockaddr *)&at, sizeof at), (ssize_t)strlen(text));
+		send_apart(slow, text);
 		if (i % 50 == 0)
 			ask(fast, text, strlen(text));
 	}
@@ -436,8 +441,8 @@ TEST(unix_dgram_ends_in_spite_of_a_client_that_never_reads)
 	chime_server *s = serve_with(&config, &endpoint, 1);
 	int gone = unix_client(true), never = unix_client(true);
 	for (unsigned i = 0; i < 500; i++) {
-		CHECK_EQ(send(gone, "x", 1, 0), 1);
-		CHECK_EQ(send(never, "x", 1, 0), 1);
+		send_apart(gone, "x");
+		send_apart(never, "x");
 	}
 	WAIT_FOR(stats_of(s).messages == 1000);
 	close(gone);
