@@ -519,6 +519,12 @@ int chime__dgram_sendto(struct dgram *d, const void *buf, size_t len, const chim
 	return err;
 }
 
+/* Ours, or what the configuration allows, if that is less. */
+static size_t least(size_t ours, uint64_t allowed)
+{
+	return allowed && allowed < ours ? (size_t)allowed : ours;
+}
+
 int chime__dgram_open(struct chime_worker *w, const struct served *served, struct listen_sock *sock,
 		      const uint16_t *ports, unsigned port_count)
 {
@@ -537,7 +543,8 @@ int chime__dgram_open(struct chime_worker *w, const struct served *served, struc
 			       .kind = OP_RECV_MSGS,
 			       .flags = d->ip && chime_addr_is_any(&sock->addr) ? OP_PKTINFO : 0 };
 	d->send = (struct op){ .done = on_sent, .fd = fd, .kind = OP_SEND_MSGS };
-	chime__peers_init(&d->peers, DGRAM_QUEUE_BYTES, DGRAM_QUEUE_PEER);
+	chime__peers_init(&d->peers, least(DGRAM_QUEUE_BYTES, w->queue_max),
+			  least(DGRAM_QUEUE_PEER, w->config->queue_conn_max));
 	int err = 0;
 	if (d->ip)
 		err = chime__guard_init(&d->guard, served->rate, total > 0 ? (total + workers - 1) / workers : 0, ports,

@@ -20,8 +20,8 @@ enum dgram_state {
 };
 
 #define DGRAM_DRAIN 65536            /* more than a receive buffer of 50 MB holds */
-#define DGRAM_QUEUE_BYTES (4u << 20) /* for one socket */
-#define DGRAM_QUEUE_PEER (1u << 20)  /* of them, for one peer */
+#define DGRAM_QUEUE_BYTES (4u << 20) /* for one socket, or the worker's ceiling if that is lower */
+#define DGRAM_QUEUE_PEER (1u << 20)  /* of them, for one peer, or queue_conn_max */
 
 /*
  * Starts serving the worker's descriptor of sock, which is the dgram's from here on (sock's becomes -1), and puts it into

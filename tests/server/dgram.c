@@ -257,7 +257,9 @@ static void on_log(void *arg, const struct chime_log_event *e)
 	r->told += e->count;
 }
 
-static struct rig *rig_new(const char *local, const chime_service *service, const uint16_t *ports, unsigned port_count)
+/* conn_max, total_max: the configuration's ceilings on what is queued; 0: as they are. */
+static struct rig *rig_with(const char *local, const chime_service *service, const uint16_t *ports, unsigned port_count,
+			    uint64_t conn_max, uint64_t total_max)
 {
 	struct rig *r = calloc(1, sizeof *r);
 	CHECK(r != NULL);
@@ -266,6 +268,9 @@ static struct rig *rig_new(const char *local, const chime_service *service, cons
 	r->config.log = on_log;
 	r->config.log_arg = r;
 	r->w.config = &r->config;
+	if (conn_max)
+		r->config.queue_conn_max = conn_max;
+	r->w.queue_max = total_max;
 	r->fake.mono = 10 * CHIME_SEC;
 	r->fake.real = 1473765080 * CHIME_SEC;
 	r->fake.room = r->fake.most = SENT_MAX;
@@ -285,6 +290,11 @@ static struct rig *rig_new(const char *local, const chime_service *service, cons
 	CHECK_EQ(r->fd, -1);
 	CHECK(r->w.dgrams != NULL);
 	return r;
+}
+
+static struct rig *rig_new(const char *local, const chime_service *service, const uint16_t *ports, unsigned port_count)
+{
+	return rig_with(local, service, ports, port_count, 0, 0);
 }
 
 static void turn(struct rig *r)
@@ -666,6 +676,26 @@ TEST(dgram_queue_is_bounded)
 	}
 	CHECK_IN(r->w.stats.dropped_queue, 1, 9999);
 	CHECK_IN(r->w.stats.queued_bytes, 1, DGRAM_QUEUE_PEER);
+	rig_free(r);
+}
+
+/* The configuration's ceilings hold where they are lower than the datagram socket's own. */
+TEST(dgram_queue_obeys_the_configuration)
+{
+	struct rig *r = rig_with("127.0.0.1:40000", &echo_service, NULL, 0, 20000, 50000);
+	r->fake.room = 0;
+	for (unsigned i = 0; i < 8; i++)
+		arrive(r, "127.0.0.1:50001", NULL, 9000);
+	turn(r);
+	CHECK_EQ(r->w.stats.dropped_queue, 6);
+	for (unsigned i = 0; i < 8; i++) {
+		char from[32];
+		snprintf(from, sizeof from, "127.0.0.1:%u", 50002 + i);
+		arrive(r, from, NULL, 9000);
+	}
+	turn(r);
+	CHECK_EQ(r->w.stats.dropped_queue, 6 + 5);
+	CHECK_IN(r->w.stats.queued_bytes, 5 * 9000, 50000);
 	rig_free(r);
 }
 

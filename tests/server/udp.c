@@ -335,6 +335,73 @@ TEST(udp_drains_what_had_come)
 	}
 }
 
+/* ---- a service that answers later ---- */
+
+struct later {
+	chime_timer timer;
+	chime_conn *conn;
+	chime_addr peer;
+	char text[32];
+	size_t len;
+};
+
+static void on_later(chime_timer *t, void *arg)
+{
+	struct later *l = arg;
+	(void)t;
+	CHECK_EQ(chime_conn_sendto(l->conn, l->text, l->len, &l->peer), 0);
+	free(l);
+}
+
+static ssize_t answer_later(const struct chime_input *in, chime_reply *out)
+{
+	struct later *l = calloc(1, sizeof *l);
+	(void)out;
+	CHECK(l != NULL);
+	CHECK(in->message);
+	CHECK(in->state == NULL);
+	l->conn = in->conn;
+	l->peer = *in->peer;
+	l->len = in->len < sizeof l->text ? in->len : sizeof l->text;
+	memcpy(l->text, in->data, l->len);
+	chime_timer_start(chime_conn_worker(in->conn), &l->timer, 20 * CHIME_MSEC, on_later, l);
+	return (ssize_t)in->len;
+}
+
+static const chime_service later_service = { .size = sizeof(chime_service), .name = "later", .received = answer_later };
+
+/* A service may answer a datagram after its call, on UDP and unix, by the sender's address; it counts as an answer. */
+TEST(dgram_service_answers_later)
+{
+	static char bytes[64];
+	char text[160];
+	chime_server *s;
+	struct chime_server_config config = CHIME_SERVER_CONFIG_INIT;
+	config.workers = 2;
+	CHECK_EQ(chime_server_new(&s, &config), 0);
+	snprintf(text, sizeof text, "unix+dgram:%s/s", test_dir());
+	CHECK_EQ(chime_server_add(s, "udp://*:0", &later_service, NULL, NULL), 0);
+	CHECK_EQ(chime_server_add(s, text, &later_service, NULL, NULL), 0);
+	CHECK_EQ(chime_server_start(s), 0);
+	struct sockaddr_un at = { .sun_family = AF_UNIX }, own = at;
+	snprintf(at.sun_path, sizeof at.sun_path, "%s/s", test_dir());
+	int fds[3] = { client("127.0.0.1", "127.0.0.1", port_of(s, 0)), client("::1", "::1", port_of(s, 0)),
+		       socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0) };
+	CHECK_EQ(bind(fds[2], (struct sockaddr *)&own, sizeof(sa_family_t)), 0);
+	CHECK_EQ(connect(fds[2], (struct sockaddr *)&at, sizeof at), 0);
+	for (unsigned i = 0; i < 3; i++) {
+		int64_t start = test_now();
+		CHECK_EQ(send(fds[i], "later", 5, 0), 5);
+		CHECK(readable(fds[i], LIMIT_MS));
+		CHECK_EQ(recv(fds[i], bytes, sizeof bytes, 0), 5);
+		CHECK_MEM(bytes, "later", 5);
+		CHECK_IN(test_now() - start, 20 * CHIME_MSEC, LIMIT_MS * CHIME_MSEC);
+		close(fds[i]);
+	}
+	WAIT_FOR(stats_of(s).answers == 3);
+	end(&s);
+}
+
 /* ---- unix datagrams ---- */
 
 static char path[100];
