@@ -110,7 +110,7 @@ static void *wait_for_end(void *arg)
 int main(int argc, char **argv)
 {
 	int rounds = argc > 1 ? atoi(argv[1]) : 1001, end[2];
-	pthread_t other;
+	pthread_t other = 0;
 	if (rounds < 1 || rounds > ROUNDS_MAX)
 		die("rounds: 1 to 10000");
 	printf("library over bare calls, socketpair, %d B, send and recv, data ready: CPU time, median of %d rounds\n",

@@ -27,6 +27,11 @@ struct lookup {
 
 static _Atomic int threads;
 
+void chime__resolve_forked(void)
+{
+	atomic_store(&threads, 0);
+}
+
 int64_t chime__time_left(int64_t deadline)
 {
 	if (deadline == CHIME_FOREVER)

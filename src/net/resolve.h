@@ -18,6 +18,9 @@ extern struct chime__resolver chime__resolver;
 /* Look-ups under way at once in the process, those that nobody waits for any more included; more are -EAGAIN. */
 #define RESOLVE_THREADS 256
 
+/* In a child of fork(2): its parent's look-ups are not its own. */
+void chime__resolve_forked(void);
+
 /* What is left until deadline (CHIME_FOREVER: there is none), never below 0. */
 int64_t chime__time_left(int64_t deadline);
 

@@ -39,6 +39,7 @@ struct chime_sock *chime__sock_new(int fd, int family, int type, int proto, int6
 	atomic_init(&s->fd, fd);
 	atomic_init(&s->timeout_ns, timeout_ns);
 	atomic_init(&s->wake, -1);
+	atomic_init(&s->generation, atomic_load_explicit(&chime__fork_generation, memory_order_relaxed));
 	s->family = family;
 	s->type = type;
 	s->proto = proto;
@@ -147,6 +148,7 @@ int chime__sock_finish(struct chime_sock *s)
 
 int chime_close(chime_sock *s)
 {
+	chime__sock_own(s);
 	/* Counted in, so that the wake descriptor stays while it is written to. */
 	atomic_fetch_add(&s->calls, 1);
 	if (!(atomic_fetch_or(&s->calls, SOCK_CLOSED) & SOCK_CLOSED))
@@ -157,6 +159,7 @@ int chime_close(chime_sock *s)
 
 int chime_detach(chime_sock *s)
 {
+	chime__sock_own(s);
 	atomic_fetch_add(&s->calls, 1);
 	bool ours = !(atomic_fetch_or(&s->calls, SOCK_CLOSED) & SOCK_CLOSED);
 	int fd = ours ? atomic_exchange(&s->fd, -1) : -1;
@@ -267,6 +270,7 @@ int chime__sock_failed(struct chime_sock *s, enum chime__act act, int code, cons
 		atomic_store_explicit(&s->last, last, memory_order_relaxed);
 		return code;
 	}
+	chime__sock_own(s);
 	pthread_mutex_lock(&s->about_lock);
 	s->about = *about;
 	atomic_store_explicit(&s->last, last | LAST_HAS_ADDRESS, memory_order_relaxed);
@@ -278,6 +282,7 @@ size_t chime_last_error(const chime_sock *cs, char *buf, size_t size)
 {
 	struct chime_sock *s = (struct chime_sock *)(uintptr_t)cs; /* only the lock is written to */
 	char text[CHIME_ADDR_TEXT] = "";
+	chime__sock_own(s);
 	pthread_mutex_lock(&s->about_lock);
 	uint64_t last = atomic_load_explicit(&s->last, memory_order_relaxed);
 	chime_addr about = s->about;

@@ -47,6 +47,7 @@ enum chime__act {
 struct chime_sock {
 	_Atomic uint32_t calls; /* calls under way, and SOCK_CLOSED; the last to leave a closed handle closes .fd */
 	_Atomic int fd;         /* -1: gone */
+	_Atomic uint32_t generation; /* chime__fork_generation when .calls was true */
 	_Atomic int64_t timeout_ns;
 	_Atomic int wake;            /* eventfd, made by the first call that really waits; -1: none yet */
 	_Atomic uint64_t last;       /* the last failure: act << 32 | code */
@@ -73,6 +74,20 @@ static inline int chime__sock_leave(struct chime_sock *s)
 	return __builtin_expect(before == (SOCK_CLOSED | 1), 0) ? chime__sock_finish(s) : 0;
 }
 
+/* How many forks lie between this process and the one that loaded the library. */
+extern _Atomic uint32_t chime__fork_generation;
+
+/* Makes the handle this process's own, after a fork. */
+void chime__sock_renew(struct chime_sock *s);
+
+static inline void chime__sock_own(struct chime_sock *s)
+{
+	if (__builtin_expect(atomic_load_explicit(&s->generation, memory_order_acquire) !=
+				     atomic_load_explicit(&chime__fork_generation, memory_order_relaxed),
+			     0))
+		chime__sock_renew(s);
+}
+
 /*
  * Counts the call in: the descriptor to use until chime__sock_leave(), or CHIME_ECLOSED (then there is nothing to leave).
  * A process that has one thread pays no locked instruction: nobody can enter beside it.
@@ -80,6 +95,7 @@ static inline int chime__sock_leave(struct chime_sock *s)
 static inline int chime__sock_enter(struct chime_sock *s)
 {
 	uint32_t before;
+	chime__sock_own(s);
 	if (__libc_single_threaded) {
 		before = atomic_load_explicit(&s->calls, memory_order_relaxed);
 		atomic_store_explicit(&s->calls, before + 1, memory_order_relaxed);
@@ -125,6 +141,7 @@ ssize_t chime__sock_go_on(struct chime_sock *s, int fd, struct chime__call *c, s
 
 /* What the application's hook says about a signal that came: 0 go on, or -EINTR. */
 int chime__interrupted(void);
+void chime__interrupted_forked(void);
 
 /* now + limit, without overflow. */
 int64_t chime__deadline_after(int64_t limit_ns);

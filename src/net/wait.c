@@ -29,6 +29,11 @@ int chime__interrupted(void)
 	return fn && fn(arg) ? -EINTR : 0;
 }
 
+void chime__interrupted_forked(void)
+{
+	pthread_mutex_init(&hook_lock, NULL);
+}
+
 int64_t chime__deadline_after(int64_t limit_ns)
 {
 	int64_t now = chime_now_mono();
@@ -57,7 +62,10 @@ static int wake_fd(struct chime_sock *s)
 	return wake;
 }
 
-/* A child of fork shares the wake descriptor, and woke us by closing its copy of the handle: make it quiet again. */
+/*
+ * A child that came about behind fork(2)'s back (_Fork(3), clone(2)) shares the wake descriptor, and woke us by closing
+ * its copy of the handle: make it quiet again.
+ */
 static void calm(struct chime_sock *s, int wake)
 {
 	eventfd_t ignored;
@@ -142,11 +150,23 @@ static int64_t left_of(struct chime_sock *s, struct chime__call *c)
 	return left > 0 ? left : 0;
 }
 
+/* Asks the hook, which may fork: in the child the call under way is counted anew. */
+static int ask_hook(struct chime_sock *s)
+{
+	uint32_t generation = atomic_load_explicit(&chime__fork_generation, memory_order_relaxed);
+	int err = chime__interrupted();
+	if (generation != atomic_load_explicit(&chime__fork_generation, memory_order_relaxed)) {
+		chime__sock_own(s);
+		atomic_fetch_add(&s->calls, 1);
+	}
+	return err;
+}
+
 ssize_t chime__sock_go_on(struct chime_sock *s, int fd, struct chime__call *c, ssize_t first)
 {
 	c->false_ready = 0;
 	for (ssize_t n = first;; n = c->op(s, fd, c), c->false_ready++) {
-		if (n == -EINTR && !c->partial && (n = chime__interrupted()) == 0)
+		if (n == -EINTR && !c->partial && (n = ask_hook(s)) == 0)
 			continue;
 		if (n != -EAGAIN || c->no_wait)
 			return n;
@@ -156,7 +176,7 @@ ssize_t chime__sock_go_on(struct chime_sock *s, int fd, struct chime__call *c, s
 			if (left == 0)
 				return c->limit_ns == 0 ? -EAGAIN : CHIME_ETIMEOUT;
 			n = wait_ready(s, fd, c, left);
-			again = n == -EINTR && !c->partial && (n = chime__interrupted()) == 0;
+			again = n == -EINTR && !c->partial && (n = ask_hook(s)) == 0;
 			/* A nap that was cut short counts as taken, or signals could keep us from ever trying again. */
 		} while (again && c->false_ready < 2);
 		if (n < 0)

@@ -100,7 +100,7 @@ TEST(shutdown_wakes_a_receiver)
 	stuck_free(&k);
 }
 
-/* A child that closes its copy of the handle leaves its parent waiting, asleep. */
+/* A child that closes its copy of the handle leaves its parent waiting, asleep; its own descriptor is closed. */
 TEST(close_in_a_child_leaves_the_parent_waiting)
 {
 	struct stuck k = { 0 };
@@ -110,13 +110,39 @@ TEST(close_in_a_child_leaves_the_parent_waiting)
 	stuck_thread_start(&t, &stuck_calls[0], &k);
 	pid_t pid = fork();
 	if (pid == 0) {
-		atomic_store(&k.s->calls, 1); /* the thread in recv is the parent's */
+		int fd = chime_fileno(k.s), wake = atomic_load(&k.s->wake), failed = 0;
+		failed |= chime_set_timeout(k.s, 0) < 0;
+		failed |= chime_recv(k.s, k.buf, 1, 0) != -EAGAIN;
+		failed |= chime_close(k.s) < 0;
+		failed |= is_open(fd); /* though a thread was in recv, in the parent */
+		failed |= is_open(wake);
+		_exit(failed);
+	}
+	waitpid(pid, &status, 0);
+	CHECK_EQ(status, 0);
+	struct pollfd p = { atomic_load(&k.s->wake), POLLIN, 0 };
+	CHECK_EQ(poll(&p, 1, 0), 0); /* nobody woke it */
+	CHECK_EQ(chime_set_timeout(k.s, CHIME_FOREVER), 0);
+	stuck_send_five(&k);
+	CHECK_EQ(stuck_thread_end(&t), 5);
+	stuck_free(&k);
+}
+
+/* A child that fork handlers never saw does wake the parent: its thread sleeps again, and does not spin. */
+TEST(close_in_an_unseen_child_is_calmed)
+{
+	struct stuck k = { 0 };
+	struct stuck_thread t;
+	int status;
+	stuck_make_stream(&k);
+	stuck_thread_start(&t, &stuck_calls[0], &k);
+	pid_t pid = _Fork();
+	if (pid == 0) {
 		chime_close(k.s);
 		_exit(0);
 	}
 	waitpid(pid, &status, 0);
 	CHECK_EQ(status, 0);
-	/* The parent's thread takes the wake-up away and sleeps again. */
 	for (int seen = 0; seen < 5; usleep(1000)) {
 		struct pollfd p = { atomic_load(&k.s->wake), POLLIN, 0 };
 		seen = poll(&p, 1, 0) == 0 && stuck_asleep(t.tid) ? seen + 1 : 0;

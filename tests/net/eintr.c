@@ -3,6 +3,7 @@
 
 #include <signal.h>
 #include <sys/time.h>
+#include <sys/wait.h>
 
 static volatile sig_atomic_t signals;
 static int asked;
@@ -194,6 +195,41 @@ TEST(hook_may_close_the_handle)
 	chime_set_interrupted(NULL, NULL);
 	CHECK_EQ(chime_fileno(k.s), -1);
 	stuck_free(&k);
+}
+
+static pid_t forked_in_hook;
+
+static int forking_hook(void *arg)
+{
+	struct stuck *k = arg;
+	no_alarms();
+	forked_in_hook = fork();
+	if (forked_in_hook > 0) {
+		int status = -1;
+		waitpid(forked_in_hook, &status, 0);
+		CHECK_EQ(status, 0);
+	}
+	stuck_send_five(k);
+	return 0;
+}
+
+/* The hook may fork: the call ends in parent and child alike, and closing in the child closes. */
+TEST(hook_may_fork)
+{
+	struct stuck k = { 0 };
+	stuck_make_udp(&k);
+	STUCK_OK(chime_connect(k.peer, &k.at));
+	chime_set_interrupted(forking_hook, &k);
+	alarms(5, 0);
+	ssize_t n = chime_recv(k.s, k.buf, 100, 0);
+	int fd = chime_fileno(k.s);
+	uint32_t calls = atomic_load(&k.s->calls);
+	chime_set_interrupted(NULL, NULL);
+	stuck_free(&k);
+	if (forked_in_hook == 0)
+		_exit(n != 5 || calls != 0 || fcntl(fd, F_GETFD) >= 0);
+	CHECK_EQ(n, 5);
+	CHECK_EQ(calls, 0);
 }
 
 TEST_MAIN()
