@@ -43,6 +43,10 @@ struct buf *chime__buf_get(struct buf_pool *pool)
 void chime__buf_free(struct buf *b)
 {
 	struct buf_pool *pool = b->pool;
+	if (pool->back) {
+		pool->back(pool, b);
+		return;
+	}
 	pool->out--;
 	if (pool->idles < pool->keep) {
 		b->next = pool->idle;

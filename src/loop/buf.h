@@ -21,6 +21,7 @@ struct buf {
 	struct buf_pool *pool;
 	uint32_t refs;
 	uint32_t room;              /* bytes of data */
+	uint32_t id;                /* its owner's, where the pool has .back */
 	struct iovec iov[BUF_IOVS]; /* the answer being sent; free for the buffer's user */
 	unsigned char scratch[BUF_SCRATCH];
 	unsigned char headroom[BUF_HEADROOM];
@@ -34,6 +35,8 @@ struct buf_pool {
 	uint32_t out;  /* of them, those that are not in the pool */
 	uint32_t keep; /* idle ones that are kept; more are given back to the system */
 	uint32_t idles;
+	/* If set: where a buffer goes that nobody references any more, instead of into the pool. */
+	void (*back)(struct buf_pool *pool, struct buf *b);
 };
 
 void chime__buf_pool_init(struct buf_pool *pool, uint32_t room, uint32_t keep);

@@ -195,7 +195,7 @@ static void on_in(struct loop *lp, struct op *op, const struct op_event *ev);
 
 static void start_reading(struct conn *c)
 {
-	if (op_running(&c->in))
+	if (op_running(&c->in) || c->peer_ended || (c->input_ended && c->base.state <= CONN_DRAINING))
 		return;
 	c->in.done = on_in;
 	c->in.fd = c->base.fd;
@@ -218,7 +218,7 @@ static void feed(struct conn *c, struct buf *b, size_t len, int64_t time_ns)
 				  .len = len,
 				  .time_ns = time_ns,
 				  .message = c->message,
-				  .end = c->input_ended,
+				  .end = c->input_ended && !(c->pending && c->pending->rest),
 				  .config = c->base.served->config,
 				  .state = conn_state(c),
 				  .conn = &c->base };
@@ -257,14 +257,14 @@ static void feed(struct conn *c, struct buf *b, size_t len, int64_t time_ns)
 			return;
 		}
 		bool partial = used == 0 && !c->message;
-		if (in.len == 0 || c->base.state == CONN_FLUSHING || (partial && c->input_ended))
+		if (in.len == 0 || c->base.state == CONN_FLUSHING || (partial && in.end))
 			return; /* consumed, or never will be */
 		if (partial && in.len >= CHIME_INPUT_MAX) {
 			chime__conn_end(c, -EMSGSIZE, true);
 			return;
 		}
 		if (partial || !sent) {
-			int err = chime__pending_keep(c, in.data, in.len, time_ns, partial);
+			int err = chime__pending_keep(c, in.data, in.len, time_ns, partial, false);
 			if (err < 0)
 				chime__conn_end(c, err, true);
 			return;
@@ -272,77 +272,66 @@ static void feed(struct conn *c, struct buf *b, size_t len, int64_t time_ns)
 	}
 }
 
-/* The input that was kept, with what has come since behind it, in one buffer. NULL: no memory. */
-static struct buf *take_rest(struct conn *c, struct buf_pool *pool, const unsigned char *more, size_t *len)
-{
-	struct pending *p = c->pending;
-	struct buf *b = chime__buf_get(pool);
-	if (!b)
-		return NULL;
-	assert(p->rest->len + *len <= b->room);
-	memcpy(b->data, p->rest->data, p->rest->len);
-	if (*len)
-		memcpy(b->data + p->rest->len, more, *len);
-	*len += p->rest->len;
-	chime__pending_no_rest(c);
-	return b;
-}
-
-/* Hands over again what was kept. */
+/* Hands over again what was kept, as much of it as one call may see. */
 static void feed_rest(struct conn *c)
 {
-	size_t len = 0;
+	size_t len;
 	int64_t time_ns = c->pending->rest_time_ns;
-	struct buf *b = take_rest(c, &c->base.worker->kept, NULL, &len);
+	struct buf *b = chime__buf_get(&c->base.worker->kept);
 	if (!b) {
 		chime__conn_end(c, -ENOMEM, true);
 		return;
 	}
+	len = chime__pending_take(c, b->data, b->room);
 	feed(c, b, len, time_ns);
 	buf_unref(b);
+}
+
+/* A message that was longer than the longest. */
+static void tell_too_long(struct conn *c)
+{
+	struct chime_worker *w = c->base.worker;
+	uint64_t count;
+	stat_add(&w->stats.dropped_long, 1);
+	if (!log_wanted(w, CHIME_LOG_WARN) || !chime__worker_tell(w, TOLD_LONG, &count))
+		return;
+	struct chime_log_event e = { .level = CHIME_LOG_WARN,
+				     .event = "drop",
+				     .conn = c->id,
+				     .endpoint = c->served_own ? NULL : &c->base.served->endpoint,
+				     .op = "recv",
+				     .err = -EMSGSIZE,
+				     .count = count,
+				     .msg = "message too long, not answered" };
+	log_tell(w, &e);
 }
 
 static void on_input(struct conn *c, const struct op_event *ev)
 {
 	struct chime_worker *w = c->base.worker;
 	size_t len = (size_t)ev->res;
-	if (c->base.state == CONN_LINGERING)
+	if (c->base.state >= CONN_FLUSHING)
 		return; /* thrown away */
 	/* Read after the receive, and for each receive anew: a stamp must not be older than what it stamps. */
 	int64_t time_ns = w->loop.backend->real(&w->loop);
 	stat_add(&w->stats.received_bytes, len);
 	chime__conn_active(c);
 	c->busy = true;
-	if (c->message) {
-		uint64_t count;
+	if (c->message)
 		stat_add(&w->stats.messages, 1);
-		if (ev->truncated) {
-			stat_add(&w->stats.dropped_long, 1);
-			if (log_wanted(w, CHIME_LOG_WARN) && chime__worker_tell(w, TOLD_LONG, &count)) {
-				struct chime_log_event e = { .level = CHIME_LOG_WARN,
-							     .event = "drop",
-							     .conn = c->id,
-							     .endpoint = &c->base.served->endpoint,
-							     .op = "recv",
-							     .err = -EMSGSIZE,
-							     .count = count,
-							     .msg = "message too long, not answered" };
-				log_tell(w, &e);
-			}
-			return;
-		}
-	}
-	if (c->pending && c->pending->rest) {
-		struct buf *b = take_rest(c, &w->kept, ev->buf->data, &len);
-		if (!b) {
-			chime__conn_end(c, -ENOMEM, true);
-			return;
-		}
-		feed(c, b, len, time_ns);
-		buf_unref(b);
+	if (ev->truncated) {
+		tell_too_long(c);
 		return;
 	}
-	feed(c, ev->buf, len, time_ns);
+	bool kept = c->pending && c->pending->rest;
+	if (!kept && !chime__pending_out(c)) {
+		feed(c, ev->buf, len, time_ns);
+		return;
+	}
+	/* Behind what was kept, or it came while an answer is on its way. */
+	int err = chime__pending_keep(c, ev->buf->data, len, time_ns, false, true);
+	if (err < 0)
+		chime__conn_end(c, err, true);
 }
 
 static void on_in(struct loop *lp, struct op *op, const struct op_event *ev)
@@ -385,15 +374,26 @@ static void flushed(struct conn *c)
 	start_reading(c);
 }
 
+/* With an answer under way: whether the peer must take it before it is read from again. */
+static bool must_pause(const struct conn *c)
+{
+	const struct pending *p = c->pending;
+	if (c->base.worker->loop.caps.inline_send || p->full)
+		return true; /* a send that goes at once would have gone */
+	return p->first || (p->rest && p->rest->len - p->rest->sent >= CHIME_INPUT_MAX);
+}
+
 void chime__conn_settle(struct conn *c)
 {
 	while (!c->in_call) {
-		bool blocked = chime__pending_out(c);
+		bool out = chime__pending_out(c);
 		switch (c->base.state) {
 		case CONN_OPEN:
 		case CONN_DRAINING:
-			if (blocked) {
-				if (op_running(&c->in))
+			if (out) {
+				if (!must_pause(c))
+					start_reading(c);
+				else if (op_running(&c->in))
 					op_cancel(&c->base.worker->loop, &c->in);
 				return;
 			}
@@ -421,7 +421,7 @@ void chime__conn_settle(struct conn *c)
 				op_cancel(&c->base.worker->loop, &c->in);
 				return; /* goes on when it has ended */
 			}
-			if (!blocked && c->holds == 0)
+			if (!out && c->holds == 0)
 				flushed(c);
 			return;
 		case CONN_LINGERING:

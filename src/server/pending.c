@@ -43,8 +43,9 @@ struct pending *chime__pending_get(struct conn *c)
 	p->buf = NULL;
 	p->first = p->last = p->rest = NULL;
 	p->blocks_bytes = p->charged = 0;
-	p->rest_partial = false;
+	p->rest_partial = p->full = false;
 	p->out.state = 0;
+	p->out.prepared = 0;
 	p->out.done = on_out;
 	p->out.fd = c->base.fd;
 	p->out.kind = OP_SEND;
@@ -187,21 +188,40 @@ int chime__pending_add(struct conn *c, const void *bytes, size_t len)
 	return 0;
 }
 
-int chime__pending_keep(struct conn *c, const unsigned char *data, size_t len, int64_t time_ns, bool partial)
+int chime__pending_keep(struct conn *c, const unsigned char *data, size_t len, int64_t time_ns, bool partial,
+			bool behind)
 {
 	struct pending *p = chime__pending_get(c);
-	struct block *b = new_block(len, len);
-	if (!p || !b) {
-		free(b);
+	size_t kept = p && p->rest ? p->rest->len - p->rest->sent : 0;
+	struct block *b = p ? new_block(kept + len, kept + len) : NULL;
+	if (!b) {
+		chime__pending_tidy(c);
 		return -ENOMEM;
 	}
-	assert(!p->rest);
-	memcpy(b->data, data, len);
+	if (kept)
+		memcpy(b->data + (behind ? 0 : len), p->rest->data + p->rest->sent, kept);
+	memcpy(b->data + (behind ? kept : 0), data, len);
+	free(p->rest);
 	p->rest = b;
-	p->rest_time_ns = time_ns;
-	p->rest_partial = partial;
+	if (behind || !kept)
+		p->rest_time_ns = time_ns; /* that of the last bytes */
+	p->rest_partial = partial && !kept;
 	recharge(p);
 	return 0;
+}
+
+size_t chime__pending_take(struct conn *c, unsigned char *to, size_t max)
+{
+	struct pending *p = c->pending;
+	size_t n = p->rest->len - p->rest->sent;
+	if (n > max)
+		n = max;
+	memcpy(to, p->rest->data + p->rest->sent, n);
+	p->rest->sent += n;
+	p->rest_partial = false;
+	if (p->rest->sent == p->rest->len)
+		chime__pending_no_rest(c);
+	return n;
 }
 
 void chime__pending_no_rest(struct conn *c)
@@ -302,13 +322,26 @@ static bool too_long(struct conn *c, int err)
 	return true;
 }
 
+/* What a send said: res bytes went, or an error. Negative: the connection is broken, or no memory. */
+static int took(struct conn *c, int res)
+{
+	struct pending *p = c->pending;
+	if (res < 0 && res != -EAGAIN)
+		return too_long(c, res) ? 0 : res;
+	size_t wanted = 0;
+	for (unsigned i = 0; i < p->out.n && !p->buf; i++)
+		wanted += p->out.u.iov[i].iov_len;
+	bool reply = p->buf, left = res == -EAGAIN || account(c, (size_t)res);
+	p->full = res == -EAGAIN || (reply ? left : (size_t)res < wanted);
+	return left && p->buf ? set_aside(p) : 0;
+}
+
 int chime__pending_pump(struct conn *c)
 {
 	struct chime_worker *w = c->base.worker;
 	struct pending *p = c->pending;
 	if (!p)
 		return 1;
-	uint8_t flags = 0;
 	while (!op_running(&p->out) && (p->buf || p->first)) {
 		if (!p->buf) {
 			p->out.u.iov = p->iov;
@@ -316,19 +349,13 @@ int chime__pending_pump(struct conn *c)
 			for (struct block *b = p->first; b && p->out.n < (c->message ? 1 : PENDING_IOVS); b = b->next)
 				p->iov[p->out.n++] = (struct iovec){ b->data + b->sent, b->len - b->sent };
 		}
-		p->out.flags = flags;
+		p->out.flags = p->full ? OP_WAIT_FIRST : 0;
 		int res = op_submit(&w->loop, &p->out);
 		if (res == 0)
 			break;
-		if (res > 0)
-			res = p->out.res;
-		if (res < 0 && !too_long(c, res))
+		res = took(c, res > 0 ? p->out.res : res);
+		if (res < 0)
 			return res;
-		if (res >= 0 && account(c, (size_t)res)) {
-			flags = OP_WAIT_FIRST; /* it took a part: there is no more room now */
-			if (p->buf && (res = set_aside(p)) < 0)
-				return res;
-		}
 	}
 	if (!chime__pending_out(c)) {
 		if (p->listed == &w->stalled)
@@ -367,15 +394,10 @@ static void on_out(struct loop *lp, struct op *op, const struct op_event *ev)
 		chime__conn_sent(c, ev->res);
 		return;
 	}
-	if (ev->res < 0) {
-		if (!too_long(c, ev->res))
-			err = ev->res;
-	} else {
-		account(c, (size_t)ev->res);
-		if (ev->res > 0 && p->listed) { /* progress: behind all others */
-			struct pending_list *list = p->listed;
-			chime__pending_list(c, list);
-		}
+	err = took(c, ev->res);
+	if (ev->res > 0 && p->listed) { /* progress: behind all others */
+		struct pending_list *list = p->listed;
+		chime__pending_list(c, list);
 	}
 	chime__conn_sent(c, err);
 }

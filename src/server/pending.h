@@ -28,6 +28,7 @@ struct pending {
 	int64_t since_ns; /* stalled: when the peer last took something; lingering: when it began */
 
 	struct op out;
+	bool full;                      /* the peer had no room for what was tried last: wait for it */
 	struct buf *buf;                /* the answer under way lies here; its pieces, buf->iov, are out's */
 	struct iovec iov[PENDING_IOVS]; /* out's, when blocks are under way */
 	struct block *first, *last;     /* behind what is under way in buf */
@@ -59,9 +60,14 @@ int chime__pending_add(struct conn *c, const void *bytes, size_t len);
 /* Sends what is queued. 1: nothing is left; 0: later; negative: broken. */
 int chime__pending_pump(struct conn *c);
 
-/* Keeps input for later. -ENOMEM. */
-int chime__pending_keep(struct conn *c, const unsigned char *data, size_t len, int64_t time_ns, bool partial);
-
+/*
+ * Keeps input for later: in front of what is kept already (it was taken from there), or behind it (it came since; the time
+ * is then its). partial: the service wants more of it. -ENOMEM.
+ */
+int chime__pending_keep(struct conn *c, const unsigned char *data, size_t len, int64_t time_ns, bool partial,
+			bool behind);
+/* Takes up to max bytes of what is kept. How many. */
+size_t chime__pending_take(struct conn *c, unsigned char *to, size_t max);
 /* Throws it away, when it was handed over or is not wanted. */
 void chime__pending_no_rest(struct conn *c);
 

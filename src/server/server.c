@@ -38,14 +38,15 @@ int chime_server_new(chime_server **out, const struct chime_server_config *confi
 	if (!config || !config_valid(config))
 		return -EINVAL;
 	const char *name = config->backend ? config->backend : "auto";
-	if (strcmp(name, "auto") && strcmp(name, "epoll"))
+	if (strcmp(name, "auto") && strcmp(name, "epoll") && strcmp(name, "uring"))
 		return -EPROTONOSUPPORT;
 	chime_server *s = calloc(1, sizeof *s);
 	if (!s)
 		return -ENOMEM;
 	s->config = *config;
-	s->backend = &chime__backend_epoll;
-	s->backend_why = strcmp(name, "auto") ? "as asked for" : "the one that this release has";
+	s->backend = strcmp(name, "uring") ? &chime__backend_epoll : &chime__backend_uring;
+	s->backend_why = strcmp(name, "auto") ? "as asked for"
+					      : "io_uring is no faster here, and slower in bulk: docs/performance.md";
 	if (s->config.workers == 0)
 		s->config.workers = (unsigned)cores() < WORKERS_MAX ? (unsigned)cores() : WORKERS_MAX;
 	pthread_condattr_t attr;
@@ -298,6 +299,21 @@ static void find_ceiling(chime_server *s)
 	}
 }
 
+/* Whether the kernel lets us have the backend. */
+static int check_backend(chime_server *s)
+{
+	struct backend_caps caps;
+	int err = s->backend->probe(&caps);
+	if (err < 0)
+		set_why(s, "backend %s: %s%s", s->backend->name, chime_strerror(err),
+			err == -ENOSYS || err == -EPERM || err == -EACCES
+				? " (this kernel has no io_uring, or sysctl kernel.io_uring_disabled or seccomp "
+				  "forbids it)"
+			: err == -EOPNOTSUPP ? " (Linux 6.1 or newer is needed)"
+					     : "");
+	return err;
+}
+
 int chime_server_open(chime_server *s)
 {
 	int err = 0;
@@ -308,6 +324,7 @@ int chime_server_open(chime_server *s)
 		return -EINVAL;
 	}
 	s->why[0] = 0;
+	err = check_backend(s);
 	for (unsigned i = 0; i < s->served_count && err == 0; i++)
 		err = chime__listen_open(&s->served[i]->set, &s->served[i]->endpoint, s->config.workers, s->why,
 					 sizeof s->why);

@@ -1,5 +1,5 @@
-/* The table between the engine and the system: what holds for operations over epoll, on real sockets. */
-#include "runner/test.h"
+/* The table between the engine and the system: what holds for operations on every backend, on real sockets. */
+#include "loop/each_backend.h"
 
 #include "loop/loop.h"
 
@@ -71,7 +71,7 @@ static void turn(int n)
 
 static void setup(void)
 {
-	CHECK_EQ(chime__loop_init(&lp, &chime__backend_epoll, NULL), 0);
+	CHECK_EQ(chime__loop_init(&lp, test_backend, NULL), 0);
 }
 
 static void pair(int fds[2], int type)
@@ -96,6 +96,20 @@ static int dial(const chime_addr *to)
 	return fd;
 }
 
+/* Sends, and returns the result, whether it comes at once or is reported. */
+static int send_now(struct seen *s, int fd, int flags, struct iovec *iov, int n)
+{
+	op_make(s, fd, OP_SEND, flags);
+	s->op.u.iov = iov;
+	s->op.n = (uint16_t)n;
+	int res = op_submit(&lp, &s->op);
+	if (res == 1)
+		return s->op.res;
+	CHECK_EQ(res, 0);
+	TURN_UNTIL(s->ended);
+	return s->last;
+}
+
 static void end_op(struct seen *s)
 {
 	op_cancel(&lp, &s->op);
@@ -110,7 +124,7 @@ static void teardown(int *fds, int n)
 }
 
 /* A receive reports what comes, again and again, and the end once, as its last report. */
-TEST(receive_reports_until_the_end)
+TEST_EACH_BACKEND(receive_reports_until_the_end)
 {
 	int fds[2];
 	struct seen s;
@@ -133,7 +147,7 @@ TEST(receive_reports_until_the_end)
 }
 
 /* A cancelled operation ends once, in a wait and not inside cancel, with -ECANCELED; what comes afterwards is not lost. */
-TEST(cancelled_operation_ends_once)
+TEST_EACH_BACKEND(cancelled_operation_ends_once)
 {
 	int fds[2];
 	struct seen s;
@@ -157,7 +171,7 @@ TEST(cancelled_operation_ends_once)
 }
 
 /* A send that can be done is done at once; one that can't reports when there is room, with what was taken. */
-TEST(blocked_send_reports_when_there_is_room)
+TEST_EACH_BACKEND(blocked_send_reports_when_there_is_room)
 {
 	int fds[2];
 	static char big[1 << 20], sink[1 << 20];
@@ -165,11 +179,7 @@ TEST(blocked_send_reports_when_there_is_room)
 	struct seen s;
 	setup();
 	pair(fds, SOCK_STREAM);
-	op_make(&s, fds[0], OP_SEND, 0);
-	s.op.u.iov = &iov;
-	s.op.n = 1;
-	CHECK_EQ(op_submit(&lp, &s.op), 1);
-	CHECK_IN(s.op.res, 1, (int)sizeof big - 1);
+	CHECK_IN(send_now(&s, fds[0], 0, &iov, 1), 1, (int)sizeof big - 1);
 	op_make(&s, fds[0], OP_SEND, OP_WAIT_FIRST);
 	s.op.u.iov = &iov;
 	s.op.n = 1;
@@ -183,7 +193,7 @@ TEST(blocked_send_reports_when_there_is_room)
 }
 
 /* A pipe of many pieces is sent as one. */
-TEST(pieces_are_gathered)
+TEST_EACH_BACKEND(pieces_are_gathered)
 {
 	int fds[2];
 	char got[16] = "";
@@ -191,18 +201,14 @@ TEST(pieces_are_gathered)
 	struct seen s;
 	setup();
 	pair(fds, SOCK_SEQPACKET);
-	op_make(&s, fds[0], OP_SEND, 0);
-	s.op.u.iov = iov;
-	s.op.n = 3;
-	CHECK_EQ(op_submit(&lp, &s.op), 1);
-	CHECK_EQ(s.op.res, 6);
+	CHECK_EQ(send_now(&s, fds[0], 0, iov, 3), 6);
 	CHECK_EQ(recv(fds[1], got, sizeof got, 0), 6);
 	CHECK_STR(got, "onetwo");
 	teardown(fds, 2);
 }
 
 /* Sending to a peer that is gone is an error in the result, never a signal. */
-TEST(send_to_nobody_is_an_error)
+TEST_EACH_BACKEND(send_to_nobody_is_an_error)
 {
 	int fds[2];
 	struct iovec iov = { (char[]){ "x" }, 1 };
@@ -210,16 +216,12 @@ TEST(send_to_nobody_is_an_error)
 	setup();
 	pair(fds, SOCK_STREAM);
 	close(fds[1]);
-	op_make(&s, fds[0], OP_SEND, 0);
-	s.op.u.iov = &iov;
-	s.op.n = 1;
-	CHECK_EQ(op_submit(&lp, &s.op), 1);
-	CHECK_EQ(s.op.res, -EPIPE);
+	CHECK_EQ(send_now(&s, fds[0], 0, &iov, 1), -EPIPE);
 	teardown(fds, 1);
 }
 
 /* On a seqpacket connection an empty message and the end are told apart, and each message is one report. */
-TEST(empty_message_is_not_the_end)
+TEST_EACH_BACKEND(empty_message_is_not_the_end)
 {
 	int fds[2];
 	struct seen s;
@@ -241,7 +243,7 @@ TEST(empty_message_is_not_the_end)
 }
 
 /* Accept reports every connection that waits, with OP_NOWAIT those that wait now and then -EAGAIN. */
-TEST(accept_reports_every_connection)
+TEST_EACH_BACKEND(accept_reports_every_connection)
 {
 	chime_addr at;
 	int fds[5], held[4];
@@ -271,7 +273,7 @@ TEST(accept_reports_every_connection)
 }
 
 /* OP_NOWAIT receives what is there, in order, then ends with -EAGAIN; cancelled before its turn it ends with -ECANCELED. */
-TEST(receive_now_ends_when_nothing_is_there)
+TEST_EACH_BACKEND(receive_now_ends_when_nothing_is_there)
 {
 	int fds[2];
 	struct seen s;
@@ -291,7 +293,7 @@ TEST(receive_now_ends_when_nothing_is_there)
 }
 
 /* Connecting reports its result: done, refused. */
-TEST(connect_reports_its_result)
+TEST_EACH_BACKEND(connect_reports_its_result)
 {
 	chime_addr at;
 	int fds[2];
@@ -325,7 +327,7 @@ static void cancel_second(struct seen *s)
 }
 
 /* An event for an operation that was cancelled in the same turn is not reported to it; and a number that is used again starts afresh. */
-TEST(late_event_finds_nobody)
+TEST_EACH_BACKEND(late_event_finds_nobody)
 {
 	int a[2], b[2], reused[2];
 	struct seen first;
@@ -357,7 +359,7 @@ TEST(late_event_finds_nobody)
 }
 
 /* A peer that has gone while nothing is asked of its socket costs no turns: hang-ups are not waited for. */
-TEST(hang_up_does_not_spin)
+TEST_EACH_BACKEND(hang_up_does_not_spin)
 {
 	int fds[2];
 	struct seen s;
@@ -388,7 +390,7 @@ static void *post_it(void *arg)
 }
 
 /* A post from another thread ends the wait and runs; after the loop has ended it is refused. */
-TEST(post_wakes_the_loop)
+TEST_EACH_BACKEND(post_wakes_the_loop)
 {
 	struct loop_task task = { .run = run_task };
 	pthread_t thread;
@@ -420,7 +422,7 @@ static void on_batch(struct loop *l, struct op *op, const struct op_event *ev)
 }
 
 /* A batch of datagrams comes in one report, each with its sender and the address it was sent to; answers leave from there. */
-TEST(datagrams_come_in_batches_with_their_addresses)
+TEST_EACH_BACKEND(datagrams_come_in_batches_with_their_addresses)
 {
 	chime_addr at, to, from = { .len = sizeof from.u };
 	int on = 1;

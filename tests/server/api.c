@@ -1,5 +1,5 @@
 /* The public server interface, as a stranger uses it: real sockets, real threads. */
-#include "runner/test.h"
+#include "loop/each_backend.h"
 
 #include <chime/connect.h>
 #include <chime/server.h>
@@ -18,6 +18,7 @@ static void serve(const char *endpoint, const chime_service *service, unsigned w
 {
 	struct chime_server_config config = CHIME_SERVER_CONFIG_INIT;
 	config.workers = workers;
+	config.backend = test_backend->name;
 	CHECK_EQ(chime_server_new(&server, &config), 0);
 	CHECK_EQ(chime_server_add(server, endpoint, service, NULL, NULL), 0);
 	int err = chime_server_start(server);
@@ -85,7 +86,7 @@ static ssize_t echo(const struct chime_input *in, chime_reply *out)
 static const chime_service echo_service = { .size = sizeof(chime_service), .name = "myecho", .received = echo };
 
 /* The least there is: one function makes a server. */
-TEST(one_function_is_a_service)
+TEST_EACH_BACKEND(one_function_is_a_service)
 {
 	serve("tcp://127.0.0.1:0", &echo_service, 1);
 	chime_sock *s = dial(0);
@@ -146,7 +147,7 @@ static const chime_service tally = { .size = sizeof(chime_service),
 				     .closed = tally_closed };
 
 /* Each connection has zeroed data of its own; .opened may refuse; .ended may still send; .closed comes once for each. */
-TEST(connections_have_their_own_data)
+TEST_EACH_BACKEND(connections_have_their_own_data)
 {
 	serve("tcp://127.0.0.1:0", &tally, 1);
 	chime_sock *a = dial(0), *b = dial(0);
@@ -213,7 +214,7 @@ static const chime_service slow = { .size = sizeof(chime_service),
 				    .closed = slow_closed };
 
 /* An answer that comes by timer arrives though the peer has ended meanwhile, and before the close; draining waits for it too. */
-TEST(held_connections_wait_for_their_answers)
+TEST_EACH_BACKEND(held_connections_wait_for_their_answers)
 {
 	serve("tcp://127.0.0.1:0", &slow, 1);
 	chime_sock *a = dial(0), *b = dial(0);
@@ -256,7 +257,7 @@ static void send_to_id(chime_worker *w, void *arg)
 }
 
 /* Another thread reaches a connection by its number, through its worker; after the end, it finds none. */
-TEST(post_reaches_a_connection)
+TEST_EACH_BACKEND(post_reaches_a_connection)
 {
 	serve("tcp://127.0.0.1:0", &by_id, 1);
 	chime_sock *s = dial(0);
@@ -339,7 +340,7 @@ static const chime_service relay_in = { .size = sizeof(chime_service),
 					.closed = relay_closed };
 
 /* A connection made on the worker's own loop carries bytes both ways; one that fails is told. */
-TEST(outgoing_connection_on_the_same_loop)
+TEST_EACH_BACKEND(outgoing_connection_on_the_same_loop)
 {
 	chime_server *back;
 	struct chime_server_config config = CHIME_SERVER_CONFIG_INIT;
@@ -386,7 +387,7 @@ static ssize_t quit_received(const struct chime_input *in, chime_reply *out)
 static const chime_service quit = { .size = sizeof(chime_service), .name = "quit", .received = quit_received };
 
 /* close sends what was answered and queued, in order, then ends; abort and a negative result reset. */
-TEST(service_may_end_a_connection)
+TEST_EACH_BACKEND(service_may_end_a_connection)
 {
 	char c;
 	serve("tcp://127.0.0.1:0", &quit, 1);
@@ -422,7 +423,7 @@ static ssize_t flood_received(const struct chime_input *in, chime_reply *out)
 static const chime_service flood = { .size = sizeof(chime_service), .name = "flood", .received = flood_received };
 
 /* A service that sends without end is told when the connection's ceiling is reached; what was taken arrives. */
-TEST(queue_of_a_connection_has_a_ceiling)
+TEST_EACH_BACKEND(queue_of_a_connection_has_a_ceiling)
 {
 	char buf[65536];
 	size_t n = 0;
@@ -439,7 +440,7 @@ TEST(queue_of_a_connection_has_a_ceiling)
 }
 
 /* Many connections over several workers: each is answered, and the counters add up. */
-TEST_LIMIT(several_workers_serve_all, 60)
+TEST_EACH_BACKEND(several_workers_serve_all)
 {
 	enum {
 		N = 200
@@ -466,7 +467,7 @@ TEST_LIMIT(several_workers_serve_all, 60)
 }
 
 /* Seqpacket: each message is answered by one, the empty one too, and the end is the end. */
-TEST(seqpacket_keeps_boundaries)
+TEST_EACH_BACKEND(seqpacket_keeps_boundaries)
 {
 	char path[128], got[64];
 	snprintf(path, sizeof path, "stamp=unix+seqpacket:%s/s", test_dir());
@@ -485,7 +486,7 @@ TEST(seqpacket_keeps_boundaries)
 }
 
 /* A message too long to be received is not answered, counted, and the next one is. */
-TEST(too_long_message_harms_only_itself)
+TEST_EACH_BACKEND(too_long_message_harms_only_itself)
 {
 	char path[128], got[64];
 	static char big[CHIME_MESSAGE_MAX + 10];
@@ -502,7 +503,7 @@ TEST(too_long_message_harms_only_itself)
 }
 
 /* The longest message that the rules allow is answered. */
-TEST(longest_message_is_answered)
+TEST_EACH_BACKEND(longest_message_is_answered)
 {
 	char path[128];
 	static char big[CHIME_MESSAGE_MAX], got[CHIME_MESSAGE_MAX + 100];
@@ -519,7 +520,7 @@ TEST(longest_message_is_answered)
 }
 
 /* The query of an endpoint sets the engine's own limits. */
-TEST(idle_timeout_by_query)
+TEST_EACH_BACKEND(idle_timeout_by_query)
 {
 	serve("tcp://127.0.0.1:0?idle-timeout=100ms", &echo_service, 1);
 	chime_sock *s = dial(0);
@@ -532,7 +533,7 @@ TEST(idle_timeout_by_query)
 }
 
 /* An idle server takes no turns. */
-TEST(idle_server_does_nothing)
+TEST_EACH_BACKEND(idle_server_does_nothing)
 {
 	serve("tcp://127.0.0.1:0", &echo_service, 2);
 	chime_sock *s = dial(0);
@@ -552,7 +553,7 @@ static void on_alarm(int sig)
 }
 
 /* stop is allowed in a signal handler. */
-TEST(stop_in_a_signal_handler)
+TEST_EACH_BACKEND(stop_in_a_signal_handler)
 {
 	struct itimerval soon = { .it_value = { .tv_usec = 20000 } };
 	serve("tcp://127.0.0.1:0", &echo_service, 2);
@@ -589,7 +590,7 @@ TEST(bad_endpoints_are_refused)
 }
 
 /* All endpoints come up or none: the first is closed again, and its file removed, when the second cannot be. */
-TEST(all_endpoints_or_none)
+TEST_EACH_BACKEND(all_endpoints_or_none)
 {
 	char path[128], file[100], taken[64];
 	struct chime_server_config config = CHIME_SERVER_CONFIG_INIT;

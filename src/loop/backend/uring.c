@@ -1,0 +1,603 @@
+/*
+ * Operations over io_uring.
+ *
+ * Accepting and receiving are multishot; received bytes come in buffers of ours that the kernel picks from a ring, each with the
+ * headroom that answers are written into. What is submitted in a turn goes in with the one system call that waits.
+ *
+ * A report carries the operation's address. That is safe because no operation is forgotten: its owner has it back only
+ * after the kernel's last word on it, so neither the address nor the descriptor can mean something else by then.
+ *
+ * Sends are tried once, without waiting (MSG_DONTWAIT), and report -EAGAIN if there is no room: so a peer that does not read
+ * keeps none of the shared buffers; its bytes are copied out and sent with OP_WAIT_FIRST. Datagrams and seqpackets are polled for, then
+ * received as over epoll: recvmmsg(2) takes a batch with one call, which io_uring has no counterpart for.
+ *
+ * Ring flags, and why: SINGLE_ISSUER and DEFER_TASKRUN (Linux 6.1: completions are worked off when this thread waits, not
+ * when it is interrupted; a third less CPU at 1000 connections), R_DISABLED (the thread that runs the loop, not the
+ * one that makes it, shall be the issuer), CQSIZE (a turn's completions fit without the overflow list), SUBMIT_ALL (one bad
+ * entry shall not hold up the others), CLAMP (small machines).
+ */
+#include "loop/backend/ready.h"
+
+#include <assert.h>
+#include <chime/service.h>
+#include <errno.h>
+#include <liburing.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#define ENTRIES 1024 /* submissions in a turn; more go in by themselves when it is full */
+#define CQ_FACTOR 8
+#define RING_BUFS 512   /* 64 starve, more than this gains nothing (docs/performance.md) */
+#define RING_ROOM 32768 /* bytes of each */
+#define GROUP 0         /* of buffers: there is one */
+#define DATA_ROOM (RING_ROOM)
+
+enum op_state {
+	OWNED,     /* its owner's */
+	WAITING,   /* with the kernel, or among the starved */
+	CANCELLED, /* the kernel was asked to end it; or stands in uring.now */
+	ENDING,    /* stands in uring.ending */
+};
+
+/* What user_data is when it is not an operation. */
+enum {
+	FOR_CANCEL = 1,
+	FOR_WAKE = 2
+};
+
+struct uring {
+	struct io_uring ring;
+	bool enabled;
+	int wake_fd;
+	uint64_t wake_count; /* what is read from it */
+
+	struct buf_pool pool;
+	struct io_uring_buf_ring *br;
+	struct buf *bufs[RING_BUFS]; /* by their number */
+	unsigned br_free;            /* in the kernel's hands */
+
+	struct msghdr msgs[ENTRIES]; /* for sends of several pieces, until they are submitted */
+	unsigned msgs_used;
+
+	struct op *starved;              /* receives that found no buffer; started again when there is one */
+	struct op *ending, **ending_end; /* ended: done runs at the end of wait() */
+	struct op *now;                  /* OP_NOWAIT: tried in the next wait() */
+	struct op *trying;               /* the one that is tried by its system call at the moment */
+	struct ready ready;
+};
+
+static bool report(struct loop *lp, struct op *op, struct op_event *ev, bool more);
+static int start(struct uring *u, struct op *op);
+
+static int64_t clock_ns(clockid_t clock)
+{
+	struct timespec ts;
+	clock_gettime(clock, &ts);
+	return ts.tv_sec * 1000000000ll + ts.tv_nsec;
+}
+
+static int64_t uring_mono(struct loop *lp)
+{
+	(void)lp;
+	return clock_ns(CLOCK_MONOTONIC);
+}
+
+static int64_t uring_real(struct loop *lp)
+{
+	(void)lp;
+	return clock_ns(CLOCK_REALTIME);
+}
+
+/* ---- the ring ---- */
+
+static int make_ring(struct io_uring *ring, unsigned entries, unsigned flags)
+{
+	struct io_uring_params p = { .flags = flags | IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
+					      IORING_SETUP_CLAMP | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_CQSIZE,
+				     .cq_entries = entries * CQ_FACTOR };
+	int err = io_uring_queue_init_params(entries, ring, &p);
+	if (err < 0)
+		return err;
+	if (!(p.features & IORING_FEAT_NODROP) || !(p.features & IORING_FEAT_EXT_ARG)) {
+		io_uring_queue_exit(ring);
+		return -EOPNOTSUPP;
+	}
+	return 0;
+}
+
+/* -ENOSYS: the kernel has no io_uring; -EPERM: it is forbidden (sysctl, seccomp); -EOPNOTSUPP: it is older than 6.1. */
+static int uring_probe(struct backend_caps *caps)
+{
+	struct io_uring ring;
+	*caps = (struct backend_caps){ .shared_bufs = true };
+	int err = make_ring(&ring, 4, 0);
+	if (err == 0)
+		io_uring_queue_exit(&ring);
+	return err == -EINVAL ? -EOPNOTSUPP : err; /* flags of 6.1 were refused */
+}
+
+/* io_uring_enable_rings(3), which Debian 12's shared liburing does not export. */
+static int enable(struct io_uring *ring)
+{
+	return syscall(__NR_io_uring_register, ring->ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0) < 0 ? -errno : 0;
+}
+
+static struct io_uring_sqe *get_sqe(struct uring *u)
+{
+	struct io_uring_sqe *sqe = io_uring_get_sqe(&u->ring);
+	if (!sqe && u->enabled) {
+		io_uring_submit(&u->ring);
+		u->msgs_used = 0;
+		sqe = io_uring_get_sqe(&u->ring);
+	}
+	return sqe;
+}
+
+/* ---- buffers ---- */
+
+static void give_buf(struct uring *u, struct buf *b)
+{
+	io_uring_buf_ring_add(u->br, b->data, DATA_ROOM, (unsigned short)b->id, RING_BUFS - 1, 0);
+	io_uring_buf_ring_advance(u->br, 1);
+	u->br_free++;
+}
+
+static void buf_back(struct buf_pool *pool, struct buf *b)
+{
+	give_buf((struct uring *)((char *)pool - offsetof(struct uring, pool)), b);
+}
+
+static int make_bufs(struct uring *u)
+{
+	size_t size = RING_BUFS * sizeof(struct io_uring_buf);
+	void *mem;
+	if (posix_memalign(&mem, 4096, size))
+		return -ENOMEM;
+	u->br = mem;
+	memset(mem, 0, size);
+	io_uring_buf_ring_init(u->br);
+	struct io_uring_buf_reg reg = { .ring_addr = (uintptr_t)mem, .ring_entries = RING_BUFS, .bgid = GROUP };
+	int err = io_uring_register_buf_ring(&u->ring, &reg, 0);
+	if (err < 0)
+		return err;
+	chime__buf_pool_init(&u->pool, DATA_ROOM, RING_BUFS);
+	for (unsigned i = 0; i < RING_BUFS; i++) {
+		struct buf *b = u->bufs[i] = chime__buf_get(&u->pool);
+		if (!b)
+			return -ENOMEM;
+		b->id = i;
+		give_buf(u, b);
+	}
+	u->pool.back = buf_back;
+	return 0;
+}
+
+static void free_bufs(struct uring *u)
+{
+	u->pool.back = NULL;
+	for (unsigned i = 0; i < RING_BUFS && u->bufs[i]; i++) {
+		assert(u->bufs[i]->refs <= 1);
+		u->bufs[i]->refs = 1;
+		buf_unref(u->bufs[i]);
+	}
+	chime__buf_pool_fini(&u->pool);
+	free(u->br);
+}
+
+/* ---- the loop's own wake ---- */
+
+static int start_wake(struct uring *u)
+{
+	struct io_uring_sqe *sqe = get_sqe(u);
+	if (!sqe)
+		return -EBUSY;
+	io_uring_prep_read(sqe, u->wake_fd, &u->wake_count, sizeof u->wake_count, 0);
+	io_uring_sqe_set_data64(sqe, FOR_WAKE);
+	return 0;
+}
+
+static void uring_wake(struct loop *lp)
+{
+	struct uring *u = lp->impl;
+	uint64_t one = 1;
+	(void)!write(u->wake_fd, &one, sizeof one); /* full: it will wake all the same */
+}
+
+static void uring_shut(struct loop *lp)
+{
+	struct uring *u = lp->impl;
+	if (u->ring.ring_fd > 0)
+		io_uring_queue_exit(&u->ring);
+	free_bufs(u);
+	chime__ready_fini(&u->ready);
+	if (u->wake_fd >= 0)
+		close(u->wake_fd);
+	free(u);
+	lp->impl = NULL;
+}
+
+static int uring_open(struct loop *lp, void *arg)
+{
+	(void)arg;
+	struct uring *u = calloc(1, sizeof *u);
+	if (!u)
+		return -ENOMEM;
+	lp->impl = u;
+	u->ending_end = &u->ending;
+	u->ring.ring_fd = -1;
+	chime__ready_init(&u->ready, report);
+	u->wake_fd = eventfd(0, EFD_CLOEXEC);
+	int err = u->wake_fd < 0 ? -errno : 0;
+	if (err == 0)
+		err = make_ring(&u->ring, ENTRIES, IORING_SETUP_R_DISABLED);
+	if (err == 0)
+		err = make_bufs(u);
+	if (err == 0)
+		err = start_wake(u);
+	if (err < 0)
+		uring_shut(lp);
+	return err;
+}
+
+/* ---- handing operations over ---- */
+
+static bool reads(const struct op *op)
+{
+	return op->kind <= OP_RECV_MSGS;
+}
+
+/* Whether the descriptor is polled for the operation, which is then tried by its system call. */
+static bool polled(const struct op *op)
+{
+	return op->kind == OP_RECV_MSG || op->kind == OP_RECV_MSGS || op->kind == OP_SEND_MSGS;
+}
+
+static void prep_send(struct uring *u, struct io_uring_sqe *sqe, struct op *op)
+{
+	int flags = MSG_NOSIGNAL | (op->flags & OP_WAIT_FIRST ? 0 : MSG_DONTWAIT);
+	if (op->n == 1) {
+		io_uring_prep_send(sqe, op->fd, op->u.iov->iov_base, op->u.iov->iov_len, flags);
+		return;
+	}
+	/* The kernel reads the header when the entry is submitted (IORING_FEAT_SUBMIT_STABLE). */
+	struct msghdr *m = &u->msgs[u->msgs_used++];
+	*m = (struct msghdr){ .msg_iov = op->u.iov, .msg_iovlen = op->n };
+	io_uring_prep_sendmsg(sqe, op->fd, m, (unsigned)flags);
+}
+
+/* Puts op's entry into the queue. -EBUSY: there is no room (only before the loop runs). */
+static int start(struct uring *u, struct op *op)
+{
+	struct io_uring_sqe *sqe;
+	if (u->msgs_used == ENTRIES && u->enabled) {
+		io_uring_submit(&u->ring);
+		u->msgs_used = 0;
+	}
+	sqe = get_sqe(u);
+	if (!sqe)
+		return -EBUSY;
+	if (polled(op)) {
+		io_uring_prep_poll_add(sqe, op->fd, reads(op) ? POLLIN : POLLOUT);
+	} else if (op->kind == OP_ACCEPT) {
+		io_uring_prep_multishot_accept(sqe, op->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	} else if (op->kind == OP_RECV) {
+		io_uring_prep_recv_multishot(sqe, op->fd, NULL, 0, 0);
+		sqe->flags |= IOSQE_BUFFER_SELECT;
+		sqe->buf_group = GROUP;
+	} else if (op->kind == OP_CONNECT) {
+		io_uring_prep_connect(sqe, op->fd, &op->u.to->u.sa, op->u.to->len);
+	} else {
+		prep_send(u, sqe, op);
+	}
+	io_uring_sqe_set_data64(sqe, (uintptr_t)op);
+	op->state = WAITING;
+	return 0;
+}
+
+static int uring_submit(struct loop *lp, struct op *op)
+{
+	struct uring *u = lp->impl;
+	assert(op->state == OWNED);
+	if (reads(op) && op->flags & OP_NOWAIT) {
+		op->next = u->now;
+		u->now = op;
+		op->state = WAITING;
+		return 0;
+	}
+	if (op->kind == OP_SEND_MSGS && !(op->flags & OP_WAIT_FIRST)) {
+		op->res = chime__ready_write(op);
+		if (op->res != -EAGAIN || op->flags & OP_NOWAIT)
+			return 1;
+	}
+	return start(u, op);
+}
+
+/* The operation is over; done will run at the end of wait(). */
+static void end_op(struct uring *u, struct op *op, int res)
+{
+	op->state = ENDING;
+	op->res = res;
+	op->next = NULL;
+	*u->ending_end = op;
+	u->ending_end = &op->next;
+}
+
+static void uring_cancel(struct loop *lp, struct op *op)
+{
+	struct uring *u = lp->impl;
+	if (op->state != WAITING)
+		return; /* its end is on its way */
+	if (op == u->trying) {
+		end_op(u, op, -ECANCELED);
+		return;
+	}
+	if (reads(op) && op->flags & OP_NOWAIT) {
+		op->state = CANCELLED;
+		return;
+	}
+	for (struct op **link = &u->starved; *link; link = &(*link)->next)
+		if (*link == op) {
+			*link = op->next;
+			end_op(u, op, -ECANCELED);
+			return;
+		}
+	struct io_uring_sqe *sqe = get_sqe(u);
+	if (!sqe)
+		return; /* only before the loop runs, and then nothing is cancelled */
+	io_uring_prep_cancel64(sqe, (uintptr_t)op, 0);
+	io_uring_sqe_set_data64(sqe, FOR_CANCEL);
+	sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
+	op->state = CANCELLED;
+}
+
+/* ---- results ---- */
+
+/* Reports one result; more: the operation goes on. Whether it does after done has run. */
+static bool report(struct loop *lp, struct op *op, struct op_event *ev, bool more)
+{
+	ev->more = more;
+	if (!more)
+		op->state = OWNED;
+	op->done(lp, op, ev);
+	return more && op->state == WAITING;
+}
+
+/* The kernel's last word on a multishot operation that is not at its end: it goes on, or ends as it was asked to. */
+static void go_on(struct loop *lp, struct op *op)
+{
+	struct uring *u = lp->impl;
+	int err = 0;
+	if (op->state == WAITING)
+		err = start(u, op);
+	else if (op->state == CANCELLED)
+		err = -ECANCELED;
+	if (err < 0)
+		report(lp, op, &(struct op_event){ .res = err }, false);
+}
+
+static void on_accept(struct loop *lp, struct op *op, int res, bool more)
+{
+	chime_addr peer;
+	if (res >= 0) {
+		/* A multishot accept has no room for addresses. */
+		peer.len = sizeof peer.u;
+		if (getpeername(res, &peer.u.sa, &peer.len) < 0 || peer.len > sizeof peer.u)
+			peer.len = 0;
+		report(lp, op, &(struct op_event){ .res = res, .peer = &peer }, true);
+	} else if (res != -ECONNABORTED && res != -EINTR && res != -EPROTO && res != -EPERM && res != -EAGAIN) {
+		if (!more) {
+			report(lp, op, &(struct op_event){ .res = res }, false);
+			return;
+		}
+	}
+	if (!more)
+		go_on(lp, op);
+}
+
+static void on_recv(struct loop *lp, struct op *op, int res, unsigned flags)
+{
+	struct uring *u = lp->impl;
+	bool more = flags & IORING_CQE_F_MORE;
+	struct buf *b = NULL;
+	if (flags & IORING_CQE_F_BUFFER) {
+		b = u->bufs[flags >> IORING_CQE_BUFFER_SHIFT];
+		b->refs = 1;
+		u->br_free--;
+	}
+	if (res > 0) {
+		report(lp, op, &(struct op_event){ .res = res, .buf = b }, true);
+		buf_unref(b);
+		if (!more)
+			go_on(lp, op);
+		return;
+	}
+	if (b)
+		buf_unref(b);
+	if (res == -ENOBUFS && op->state == WAITING) {
+		op->next = u->starved;
+		u->starved = op;
+	} else if (res == -ENOBUFS || res == -EINTR || res == -EAGAIN) {
+		if (!more)
+			go_on(lp, op);
+	} else {
+		report(lp, op, &(struct op_event){ .res = res }, false);
+	}
+}
+
+/* The descriptor of a polled operation is ready, or the poll was cancelled. */
+static void on_poll(struct loop *lp, struct op *op, int res)
+{
+	struct uring *u = lp->impl;
+	if (op->state == CANCELLED || res < 0) {
+		report(lp, op, &(struct op_event){ .res = op->state == CANCELLED ? -ECANCELED : res }, false);
+		return;
+	}
+	if (!reads(op)) {
+		res = chime__ready_write(op);
+		if (res == -EAGAIN)
+			go_on(lp, op);
+		else
+			report(lp, op, &(struct op_event){ .res = res }, false);
+		return;
+	}
+	u->trying = op; /* the kernel has nothing of it now: a cancel ends it at once */
+	bool more = chime__ready_read(&u->ready, lp, op);
+	u->trying = NULL;
+	if (more)
+		go_on(lp, op);
+}
+
+static void on_cqe(struct loop *lp, struct io_uring_cqe *cqe)
+{
+	struct uring *u = lp->impl;
+	uint64_t data = cqe->user_data;
+	if (data == FOR_WAKE) {
+		start_wake(u);
+		return;
+	}
+	if (data == FOR_CANCEL)
+		return; /* it was over already: its own end comes, or came */
+	struct op *op = (struct op *)(uintptr_t)data;
+	if (op->kind == OP_ACCEPT)
+		on_accept(lp, op, cqe->res, cqe->flags & IORING_CQE_F_MORE);
+	else if (op->kind == OP_RECV)
+		on_recv(lp, op, cqe->res, cqe->flags);
+	else if (polled(op))
+		on_poll(lp, op, cqe->res);
+	else
+		report(lp, op, &(struct op_event){ .res = cqe->res }, false);
+}
+
+/* ---- a wait ---- */
+
+static int run_ending(struct loop *lp)
+{
+	struct uring *u = lp->impl;
+	int n = 0;
+	while (u->ending) {
+		struct op *op = u->ending;
+		u->ending = op->next;
+		if (!u->ending)
+			u->ending_end = &u->ending;
+		op->state = OWNED;
+		op->done(lp, op, &(struct op_event){ .res = op->res });
+		n++;
+	}
+	return n;
+}
+
+/* Tries each once; those that go on stay for the next wait. */
+static int run_now(struct loop *lp)
+{
+	struct uring *u = lp->impl;
+	struct op *list = u->now;
+	int n = 0;
+	u->now = NULL;
+	while (list) {
+		struct op *op = list;
+		list = op->next;
+		n++;
+		if (op->state == CANCELLED) {
+			end_op(u, op, -ECANCELED);
+			continue;
+		}
+		u->trying = op;
+		bool more = chime__ready_read(&u->ready, lp, op);
+		u->trying = NULL;
+		if (more) {
+			op->next = u->now;
+			u->now = op;
+		}
+	}
+	return n;
+}
+
+/* Receives that found no buffer start again, as many as there are buffers now. */
+static void restart_starved(struct loop *lp)
+{
+	struct uring *u = lp->impl;
+	for (unsigned n = u->br_free; n && u->starved; n--) {
+		struct op *op = u->starved;
+		u->starved = op->next;
+		go_on(lp, op);
+	}
+}
+
+static int submit_and_wait(struct uring *u, int64_t timeout_ns)
+{
+	struct io_uring_cqe *cqe;
+	struct __kernel_timespec ts = { timeout_ns / 1000000000, timeout_ns % 1000000000 };
+	int err;
+	if (timeout_ns == 0)
+		err = io_uring_submit_and_get_events(&u->ring);
+	else
+		err = io_uring_submit_and_wait_timeout(&u->ring, &cqe, 1, timeout_ns < 0 ? NULL : &ts, NULL);
+	u->msgs_used = 0;
+	/* -EBUSY, -EAGAIN: completions must be taken before more can be submitted; which is what comes now. */
+	return err < 0 && err != -ETIME && err != -EINTR && err != -EBUSY && err != -EAGAIN ? err : 0;
+}
+
+static int uring_wait(struct loop *lp, int64_t timeout_ns)
+{
+	struct uring *u = lp->impl;
+	struct io_uring_cqe *cqe;
+	unsigned head, taken = 0;
+	int err = 0;
+	if (!u->enabled) {
+		err = enable(&u->ring);
+		u->enabled = err == 0;
+	}
+	restart_starved(lp);
+	if (err == 0)
+		err = submit_and_wait(u, u->ending || u->now ? 0 : timeout_ns);
+	if (err < 0)
+		return err;
+	lp->now_ns = uring_mono(lp);
+	io_uring_for_each_cqe(&u->ring, head, cqe)
+	{
+		on_cqe(lp, cqe);
+		if (++taken == ENTRIES)
+			break; /* timers and posts have their turn too */
+	}
+	io_uring_cq_advance(&u->ring, taken);
+	int count = (int)taken;
+	if (u->now)
+		count += run_now(lp);
+	return count + run_ending(lp);
+}
+
+static int uring_close(struct loop *lp, int fd, bool reset)
+{
+	(void)lp;
+	if (reset) {
+		struct linger now = { 1, 0 };
+		setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+	}
+	return close(fd) < 0 ? -errno : 0;
+}
+
+static int uring_shutdown(struct loop *lp, int fd, int how)
+{
+	(void)lp;
+	return shutdown(fd, how) < 0 ? -errno : 0;
+}
+
+const struct backend chime__backend_uring = {
+	.name = "uring",
+	.probe = uring_probe,
+	.open = uring_open,
+	.shut = uring_shut,
+	.submit = uring_submit,
+	.cancel = uring_cancel,
+	.wait = uring_wait,
+	.wake = uring_wake,
+	.close = uring_close,
+	.shutdown = uring_shutdown,
+	.mono = uring_mono,
+	.real = uring_real,
+};
