@@ -433,7 +433,7 @@ TEST_EACH_BACKEND(queue_of_a_connection_has_a_ceiling)
 	chime_shutdown(s, SHUT_WR);
 	for (ssize_t got; (got = chime_recv(s, buf, sizeof buf, 0)) > 0;)
 		n += (size_t)got;
-	CHECK_EQ(flood_result, -ENOBUFS);
+	CHECK_EQ(__atomic_load_n(&flood_result, __ATOMIC_ACQUIRE), -ENOBUFS);
 	CHECK_EQ(n, 1000000);
 	chime_free(&s);
 	stop();
