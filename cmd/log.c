@@ -238,8 +238,8 @@ static void *sink_run(void *arg)
 	pthread_mutex_lock(&l->lock);
 	for (;;) {
 		int64_t next = CHIME_FOREVER;
-		if (!s->words)
-			next = limits_tick(l, l->ending);
+		if (!s->words && !l->ending)
+			next = limits_tick(l, false);
 		tell_dropped(l, s);
 		if (s->used) {
 			struct log_record r = s->queue[s->first];
@@ -401,6 +401,7 @@ void log_free(struct log **log, int64_t limit_ns)
 	if (!l)
 		return;
 	pthread_mutex_lock(&l->lock);
+	limits_tick(l, true); /* now, while both sinks are there to tell it */
 	l->ending = true;
 	l->end_ns = chime_now_mono() + limit_ns;
 	if (l->err.queue)
