@@ -20,8 +20,8 @@
 
 #define RESOLVE_NS (30 * CHIME_SEC) /* a name that nobody knows by then is an error */
 #define PORT_TRIES 64               /* ports that the kernel chose and another address of ours could not have */
-#define UNIX_SNDBUF                                                                                                    \
-	(4 << 20) /* what clients have not read yet stands in the sender's buffer: room for many (or wmem_max) */
+/* What clients have not read yet stands in the sender's buffer: room for many; the kernel cuts it to wmem_max. */
+#define UNIX_SNDBUF (4 << 20)
 
 #ifndef IPV6_MULTICAST_ALL
 #define IPV6_MULTICAST_ALL 29 /* glibc has it from 2.29 on in linux/in6.h only */

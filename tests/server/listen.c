@@ -9,14 +9,18 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <net/if.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -316,6 +320,36 @@ TEST(listen_leaves_out_the_family_that_is_not_here)
 	must_open(&set, &e, 2);
 	CHECK(connects("127.0.0.1", e.port));
 	chime__listen_close(&set);
+}
+
+/* A kernel without IPv6: '*' is IPv4's any address, UDP's loopback is IPv4's, and an IPv6 endpoint says what lacks. */
+TEST(listen_serves_ipv4_alone_without_ipv6)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_socket, 0, 3),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, args[0])),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AF_INET6, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EAFNOSUPPORT),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = { sizeof code / sizeof *code, code };
+	static const char *const texts[] = { "tcp://:0", "tcp://*:0", "udp://:0", "udp://*:0" };
+	struct listen_set set;
+	if (__BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__ || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
+	    prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) < 0)
+		SKIP("no seccomp filter to take IPv6 away with");
+	for (unsigned i = 0; i < 4; i++) {
+		chime_endpoint e = endpoint(texts[i]);
+		must_open(&set, &e, 2);
+		CHECK_EQ(set.n, 1);
+		CHECK_EQ(set.socks[0].family, AF_INET);
+		CHECK_EQ(chime_addr_is_any(&set.socks[0].addr), i != 2);
+		CHECK_EQ(chime_addr_port(&set.socks[0].addr), e.port);
+		chime__listen_close(&set);
+	}
+	CHECK_EQ(open_text(&set, "tcp6://:0", 2), -EAFNOSUPPORT);
+	CHECK(!strncmp(why, "socket [::]:0: ", 15));
 }
 
 /* A privileged port says which privilege lacks; an address that is not ours says so; a link-local one wants its interface. */
