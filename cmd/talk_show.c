@@ -76,8 +76,8 @@ void talk_show_rtt(FILE *out, const struct talk *t, const struct asked *a)
 	int64_t doubt = (most - least) / 2;
 	print_span(middle, sizeof middle, mid < 0 ? "-" : "+", llabs(mid), doubt);
 	print_span(half, sizeof half, "", doubt, doubt);
-	fprintf(out, "rtt %s, server's clock %s (give or take %s%s%s)\n", rtt, middle, half,
-		r->precision_ns >= CHIME_SEC ? "; the stamp tells whole seconds" : "",
-		r->zone_known ? "" : "; its zone is taken to be ours");
+	fprintf(out, "rtt %s, server's clock %s +- %s%s%s%s\n", rtt, middle, half,
+		r->precision_ns >= CHIME_SEC ? " (whole seconds" : "", r->zone_known ? "" : "; zone taken as ours",
+		r->precision_ns >= CHIME_SEC ? ")" : "");
 	fflush(out);
 }

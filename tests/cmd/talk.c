@@ -412,9 +412,9 @@ TEST(rtt_is_as_exact_as_the_stamp)
 	static const struct {
 		const char *endpoint, *words;
 	} cases[] = {
-		{ "tcp://127.0.0.1:0", "the stamp tells whole seconds; its zone is taken to be ours" },
-		{ "tcp://127.0.0.1:0?format=unix", "the stamp tells whole seconds)" },
-		{ "tcp://127.0.0.1:0?format=rfc3339ns", " us)" },
+		{ "tcp://127.0.0.1:0", "(whole seconds; zone taken as ours)" },
+		{ "tcp://127.0.0.1:0?format=unix", "(whole seconds)" },
+		{ "tcp://127.0.0.1:0?format=rfc3339ns", " us\n" },
 	};
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
 		struct program server = { 0 }, p = { 0 };
@@ -422,11 +422,9 @@ TEST(rtt_is_as_exact_as_the_stamp)
 		serve(&server, cases[i].endpoint, at);
 		CHECK_EQ(ask(&p, "--rtt", at, "i\n"), 0);
 		CHECK_EQ(strncmp(told(&p), "rtt ", 4), 0);
-		if (!strstr(told(&p), "us)") || i < 2)
-			if (!strstr(told(&p), cases[i].words) && i < 2)
-				fprintf(stderr, "%s", told(&p));
-		CHECK(i == 2 || strstr(told(&p), cases[i].words) != NULL);
-		CHECK(i != 2 || strstr(told(&p), "whole seconds") == NULL);
+		if (!strstr(told(&p), cases[i].words))
+			fprintf(stderr, "%s", told(&p));
+		CHECK(strstr(told(&p), cases[i].words) != NULL);
 		CHECK_EQ(strchr(said(&p), '\n')[1], 0);
 		program_forget(&p);
 		server_end(&server);
