@@ -371,7 +371,6 @@ static void sink_end(struct sink *s)
 {
 	if (!s->queue)
 		return;
-	pthread_join(s->thread, NULL);
 	pthread_cond_destroy(&s->wake);
 	free(s->queue);
 }
@@ -409,6 +408,11 @@ void log_free(struct log **log, int64_t limit_ns)
 	if (l->out.queue)
 		pthread_cond_signal(&l->out.wake);
 	pthread_mutex_unlock(&l->lock);
+	/* both, before either's memory goes: each may tell of the other */
+	if (l->err.queue)
+		pthread_join(l->err.thread, NULL);
+	if (l->out.queue)
+		pthread_join(l->out.thread, NULL);
 	sink_end(&l->out);
 	sink_end(&l->err);
 	pthread_mutex_destroy(&l->lock);
