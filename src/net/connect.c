@@ -236,7 +236,13 @@ static int keep_bindable(struct race *r)
 		if (r->targets[i].family == chime_addr_family(r->config.bind))
 			r->targets[kept++] = r->targets[i];
 	r->n = kept;
-	return kept > 0 ? 0 : -EAFNOSUPPORT;
+	if (kept > 0)
+		return 0;
+	char text[CHIME_ADDR_TEXT];
+	chime_addr_print(r->config.bind, text, sizeof(text));
+	why_add(r, "nothing to connect to has the family of the local address ");
+	why_add(r, text);
+	return -EAFNOSUPPORT;
 }
 
 /* The targets are known: connects to one of them. */

@@ -141,24 +141,35 @@ TEST(all_failing_names_every_address)
 	CHECK_STR(tiny, "127.0.0");
 }
 
+/* How long a connection to name.test takes, of four tries the shortest: the machine may be busy. Its peer is at. */
+static int64_t connect_time(const chime_addr *at, int64_t attempt_delay_ns)
+{
+	struct chime_connect_config config = CHIME_CONNECT_CONFIG_INIT;
+	int64_t best = INT64_MAX;
+	config.attempt_delay_ns = attempt_delay_ns;
+	for (int i = 0; i < 4; i++) {
+		chime_sock *s;
+		int64_t start = test_now();
+		CHECK_EQ(chime_create_connection(&s, "name.test", chime_addr_port(at), &config), 0);
+		int64_t took = test_now() - start;
+		if (took < best)
+			best = took;
+		peer_is(s, at);
+		chime_free(&s);
+	}
+	return best;
+}
+
 /* An address that does not answer delays the next by the attempt delay and no more; its attempt is dropped at the end. */
 TEST(silent_address_costs_one_delay)
 {
 	chime_addr at;
-	chime_sock *l = listener(AF_INET, "127.0.0.9", 0, &at), *s, *hole[2];
-	struct chime_connect_config config = CHIME_CONNECT_CONFIG_INIT;
+	chime_sock *l = listener(AF_INET, "127.0.0.9", 0, &at), *hole[2];
 	black_hole(hole, "127.0.0.2", chime_addr_port(&at));
 	name_means("127.0.0.2 127.0.0.9");
-	int64_t start = test_now();
-	CHECK_EQ(chime_create_connection(&s, "name.test", chime_addr_port(&at), &config), 0);
-	CHECK_IN(test_now() - start, 250 * CHIME_MSEC, 900 * CHIME_MSEC); /* a SYN is sent again after 1 s */
-	peer_is(s, &at);
-	chime_free(&s);
-	config.attempt_delay_ns = 50 * CHIME_MSEC;
-	start = test_now();
-	CHECK_EQ(chime_create_connection(&s, "name.test", chime_addr_port(&at), &config), 0);
-	CHECK_IN(test_now() - start, 50 * CHIME_MSEC, 240 * CHIME_MSEC);
-	chime_free(&s);
+	CHECK_IN(connect_time(&at, 0), 250 * CHIME_MSEC, 900 * CHIME_MSEC); /* a SYN is sent again after 1 s */
+	CHECK_IN(connect_time(&at, 50 * CHIME_MSEC), 50 * CHIME_MSEC, 200 * CHIME_MSEC);
+	CHECK_IN(connect_time(&at, 1), 10 * CHIME_MSEC, 200 * CHIME_MSEC); /* the least there is */
 	chime_free(&l);
 	chime_free(&hole[0]);
 	chime_free(&hole[1]);
@@ -248,17 +259,12 @@ TEST(families_take_turns)
 TEST(broken_ipv6_costs_one_delay)
 {
 	chime_addr at;
-	chime_sock *l = listener(AF_INET, "127.0.0.1", 0, &at), *s, *hole[2];
-	struct chime_connect_config config = CHIME_CONNECT_CONFIG_INIT;
+	chime_sock *l = listener(AF_INET, "127.0.0.1", 0, &at), *hole[2];
 	if (!chime_has_dualstack_ipv6())
 		SKIP("no IPv6 here");
 	black_hole(hole, "::1", chime_addr_port(&at));
 	name_means("::1 127.0.0.1");
-	int64_t start = test_now();
-	CHECK_EQ(chime_create_connection(&s, "name.test", chime_addr_port(&at), &config), 0);
-	CHECK_IN(test_now() - start, 250 * CHIME_MSEC, 900 * CHIME_MSEC);
-	peer_is(s, &at);
-	chime_free(&s);
+	CHECK_IN(connect_time(&at, 0), 250 * CHIME_MSEC, 900 * CHIME_MSEC);
 	chime_free(&l);
 	chime_free(&hole[0]);
 	chime_free(&hole[1]);
@@ -290,6 +296,7 @@ TEST(bind_chooses_the_family)
 {
 	chime_addr at, from, own;
 	chime_sock *l = listener(AF_INET, "127.0.0.1", 0, &at), *s;
+	char why[256];
 	struct chime_connect_config config = CHIME_CONNECT_CONFIG_INIT;
 	CHECK_EQ(chime_addr_ip(&from, AF_INET, "127.0.0.77", 0), 0);
 	config.bind = &from;
@@ -300,7 +307,10 @@ TEST(bind_chooses_the_family)
 	CHECK(chime_addr_equal(&own, &from));
 	chime_free(&s);
 	name_means("::1");
+	config.why = why;
+	config.why_size = sizeof(why);
 	CHECK_EQ(chime_create_connection(&s, "name.test", chime_addr_port(&at), &config), -EAFNOSUPPORT);
+	CHECK(strstr(why, "127.0.0.77"));
 	CHECK_EQ(chime_addr_ip(&from, AF_INET, "192.0.2.1", 0), 0);
 	CHECK_EQ(chime_create_connection(&s, "127.0.0.1", chime_addr_port(&at), &config), -EADDRNOTAVAIL);
 	chime_free(&l);
