@@ -355,11 +355,12 @@ static void on_in(struct loop *lp, struct op *op, const struct op_event *ev)
 
 /* ---- what is next ---- */
 
-/* All is sent and nobody holds: the peer's end, or ours. */
+/* All is sent and nobody holds: the peer's end, or ours. Closing without waiting for the peer would meet what it is sending
+ * with a reset, which can overtake our last answer; who was idle when draining began gets little time for that. */
 static void flushed(struct conn *c)
 {
 	struct chime_worker *w = c->base.worker;
-	if (c->peer_ended || (w->draining && !c->busy)) {
+	if (c->peer_ended) {
 		chime__conn_end(c, 0, false);
 		return;
 	}

@@ -5,7 +5,6 @@
  *                              `--peer ended, or the service closes-------------> FLUSHING
  *   FLUSHING --all sent, no hold, peer ended--> CLOSING --no operation left--> CLOSED
  *       `-----all sent, no hold---> LINGERING --peer ended, or time--> CLOSING
- *   DRAINING --idle: nothing to read, nothing to send--> CLOSING
  *   an error, a reset, a limit, in any state before CLOSING: CLOSING
  *
  *   CONNECTING  the connect operation runs; nothing else does
@@ -51,7 +50,7 @@ struct conn {
 	bool in_call : 1;     /* the service is being called: what it asks for is done afterwards */
 	bool served_own : 1;  /* base.served is ours (an outgoing connection) */
 	bool timed : 1;       /* a struct conn_idle lies behind */
-	bool busy : 1;        /* DRAINING: it was not idle when it began */
+	bool busy : 1;        /* it was not idle when draining began, or later: its peer gets the whole grace to end */
 	bool reset : 1;       /* CLOSING: with a reset */
 	bool owed : 1;        /* .closed will be called */
 	bool message : 1;     /* boundaries are kept: seqpacket */

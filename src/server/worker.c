@@ -10,7 +10,8 @@
 #include <stdlib.h>
 
 #define SWEEP_NS CHIME_SEC
-#define LINGER_NS (5 * CHIME_SEC) /* how long a peer may take to end after our end */
+#define LINGER_NS (5 * CHIME_SEC)         /* how long a peer may take to end after our end */
+#define LINGER_IDLE_NS (250 * CHIME_MSEC) /* the same when draining, for one that was idle */
 
 /* ---- limits that the worker keeps ---- */
 
@@ -212,10 +213,23 @@ static void on_grace(chime_timer *t, void *arg)
 	cut(arg);
 }
 
+static void end_idle(struct conn *c)
+{
+	if (c->base.state == CONN_LINGERING && !c->busy)
+		chime__conn_end(c, 0, false);
+}
+
+static void on_idle_end(chime_timer *t, void *arg)
+{
+	(void)t;
+	each_conn(arg, end_idle);
+}
+
 static void drain(struct chime_worker *w)
 {
 	w->draining = true;
 	chime__worker_timer(w, &w->grace, w->config->grace_ns, on_grace, w);
+	chime__worker_timer(w, &w->idle_end, LINGER_IDLE_NS, on_idle_end, w);
 	for (struct acceptor *a = w->acceptors, *next; a; a = next) {
 		next = a->next;
 		chime__acceptor_drain(a);
@@ -302,6 +316,7 @@ void chime__worker_fini(struct chime_worker *w)
 {
 	chime__timer_stop(&w->loop.timers, &w->sweep);
 	chime__timer_stop(&w->loop.timers, &w->grace);
+	chime__timer_stop(&w->loop.timers, &w->idle_end);
 	chime__loop_fini(&w->loop);
 	chime__conn_reap(w);
 	chime__pending_fini(w);

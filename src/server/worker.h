@@ -75,8 +75,9 @@ struct chime_worker {
 
 	struct acceptor *acceptors;
 	struct dgram *dgrams;
-	struct chime_timer sweep; /* looks at stalled and lingering ones while there are any */
-	struct chime_timer grace;
+	struct chime_timer sweep;     /* looks at stalled and lingering ones while there are any */
+	struct chime_timer grace;     /* draining: cuts off who is left */
+	struct chime_timer idle_end;  /* draining: closes those that were idle and have not ended by themselves */
 	int64_t told_ns[WORKER_TOLD]; /* when a line of that kind was logged last: floods are counted */
 	uint64_t untold[WORKER_TOLD];
 	unsigned stops; /* of the server's, those that were acted on */

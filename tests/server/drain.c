@@ -1,19 +1,42 @@
-/* Draining: what was received is answered, whoever is idle goes at once, and the grace is the end. */
+/* Draining: what was received is answered, whoever is idle is ended at once, and the grace is the end. */
 #include "server/rig.h"
 
 #include <errno.h>
 
-/* Idle connections close at once, without a reset; then all has ended. */
-TEST(idle_connections_close_at_once)
+/* Idle connections are shut down at once and closed when the peer ends, without a reset; then all has ended. */
+TEST(idle_connections_end_at_once)
 {
 	struct rig r;
 	rig_init(&r, "stamp");
 	rig_start(&r);
 	int a = rig_peer(&r), b = rig_peer(&r);
 	rig_stop(&r);
+	CHECK_EQ(rig_turns(&r), 1);
+	CHECK(sim_ended(&r.sim, a) && sim_ended(&r.sim, b));
+	sim_write(&r.sim, a, "late", 4);
+	sim_end(&r.sim, a);
+	sim_end(&r.sim, b);
 	CHECK_EQ(rig_turns(&r), 0);
 	CHECK(sim_closed(&r.sim, a) && sim_closed(&r.sim, b));
 	CHECK(!sim_was_reset(&r.sim, a));
+	CHECK_EQ(r.w->stats.cut, 0);
+	rig_fini(&r);
+}
+
+/* Idle peers that do not end are not waited for: a quarter of a second, not the grace. */
+TEST(idle_connections_are_not_waited_for)
+{
+	struct rig r;
+	rig_init(&r, "stamp");
+	rig_start(&r);
+	int a = rig_peer(&r);
+	rig_stop(&r);
+	rig_turns(&r);
+	sim_pass(&r.sim, 200 * CHIME_MSEC);
+	CHECK_EQ(rig_turns(&r), 1);
+	sim_pass(&r.sim, 60 * CHIME_MSEC);
+	CHECK_EQ(rig_turns(&r), 0);
+	CHECK(sim_closed(&r.sim, a) && !sim_was_reset(&r.sim, a));
 	CHECK_EQ(r.w->stats.cut, 0);
 	rig_fini(&r);
 }
