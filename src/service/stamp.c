@@ -6,7 +6,6 @@
 
 #include <errno.h>
 #include <limits.h>
-#include <pthread.h>
 #include <string.h>
 #include <time.h>
 
@@ -47,7 +46,6 @@ enum kind {
 };
 
 static _Thread_local struct second kept[KINDS][2];
-static pthread_once_t zone_once = PTHREAD_ONCE_INIT;
 
 static char *put_number(char *p, uint64_t value, unsigned digits)
 {
@@ -121,7 +119,7 @@ static void text_make(struct second *s, int64_t sec, enum kind kind, bool utc)
 		text_unix(s, sec);
 		return;
 	}
-	pthread_once(&zone_once, tzset); /* localtime_r need not read TZ by itself */
+	/* reads TZ at its first call in the process, with glibc and musl alike: no tzset(), which other threads would meet */
 	if (utc || !localtime_r(&t, &tm))
 		gmtime_r(&t, &tm);
 	if (kind == KIND_CTIME) {
@@ -238,6 +236,7 @@ static bool to_ns(int64_t sec, int64_t ns, int64_t *time_ns)
 	return !__builtin_mul_overflow(sec, CHIME_SEC, time_ns) && !__builtin_add_overflow(*time_ns, ns, time_ns);
 }
 
+/* time_ns NULL: only whether it is one. Which time it is asks the zone, and with that, with TZ unset, the file system. */
 static int read_ctime(const char *s, size_t len, int64_t *time_ns)
 {
 	struct tm tm = { 0 };
@@ -251,8 +250,7 @@ static int read_ctime(const char *s, size_t len, int64_t *time_ns)
 	if (s[8] == '0' || !date_exists(&tm, &t))
 		return 0;
 	tm.tm_isdst = -1;
-	pthread_once(&zone_once, tzset);
-	return to_ns(mktime(&tm), 0, time_ns) ? n : 0;
+	return !time_ns || to_ns(mktime(&tm), 0, time_ns) ? n : 0;
 }
 
 static int read_rfc3339(const char *s, size_t len, bool fraction, int64_t *time_ns)
@@ -320,7 +318,9 @@ static bool begins_with_stamps(unsigned count, const unsigned char *bytes, size_
 	for (int format = 0; format < CHIME_STAMP_FORMATS; format++) {
 		int64_t t, precision;
 		bool utc;
-		int n = chime_stamp_read(bytes, len, (enum chime_stamp_format)format, &t, &utc, &precision);
+		int n = format == CHIME_STAMP_CTIME
+				? read_ctime((const char *)bytes, len, NULL)
+				: chime_stamp_read(bytes, len, (enum chime_stamp_format)format, &t, &utc, &precision);
 		if (n <= 0)
 			continue;
 		if (format >= CHIME_STAMP_UNIX && (t < now_ns - 24 * CHIME_HOUR || t > now_ns + 24 * CHIME_HOUR))
