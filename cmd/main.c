@@ -11,6 +11,7 @@
 #include <locale.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 static int run_help(const struct verb *verb, int argc, char **argv);
@@ -111,6 +112,7 @@ int main(int argc, char **argv)
 {
 	hold_standard_descriptors();
 	setlocale(LC_CTYPE, "");
+	tzset(); /* the zone is read before there are threads that could do so at once */
 	int code = run(argc, argv);
 	if (fflush(stdout) != 0 && code == EXIT_DONE) {
 		complain(NULL, "writing to standard output: %s", strerror(errno));

@@ -23,7 +23,7 @@
 /* What a descriptor gave so far, NUL-terminated. */
 struct capture {
 	char *bytes;
-	size_t len;
+	size_t len, room;
 };
 
 struct program {
@@ -115,8 +115,11 @@ static UNUSED void program_start_terminal(struct program *p, const char *const *
 /* Takes what fd has; false at its end. */
 static UNUSED bool capture_more(struct capture *c, int fd)
 {
-	c->bytes = realloc(c->bytes, c->len + 65537);
-	CHECK(c->bytes != NULL);
+	if (c->room < c->len + 65537) {
+		c->room = c->room * 2 + 65537;
+		c->bytes = realloc(c->bytes, c->room);
+		CHECK(c->bytes != NULL);
+	}
 	ssize_t n = read(fd, c->bytes + c->len, 65536);
 	c->len += n > 0 ? (size_t)n : 0;
 	c->bytes[c->len] = 0;
