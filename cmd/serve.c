@@ -21,7 +21,7 @@ struct serve {
 	bool utc;
 	int64_t workers, max_conns, backlog;
 	int backend, log_level, log_format;
-	int64_t idle_timeout_ns, grace_ns;
+	int64_t idle_timeout_ns, grace_ns, spin_ns;
 	bool quiet;
 };
 
@@ -57,6 +57,8 @@ static const struct verb_option serve_options[] = {
 		 "close a connection on which nothing came or went so long (default forever)"),
 	OPT_TIME(0, "grace", struct serve, grace_ns, 0, 24 * CHIME_HOUR,
 		 "how long ending may take, answers to what came included (default 5s)"),
+	OPT_TIME(0, "spin", struct serve, spin_ns, 0, 10 * CHIME_MSEC,
+		 "look for work so long before sleeping: quicker answers, more CPU (default 0, off)"),
 	OPT_INT(0, "backlog", struct serve, backlog, 1, 1000000, "N",
 		"connections that may wait to be accepted (default: the system's most)"),
 	OPT_CHOICE(0, "log-level", struct serve, log_level, log_levels, "the least that is logged (default info)"),
@@ -314,6 +316,7 @@ static int run_serve(const struct verb *verb, int argc, char **argv)
 	config.max_conns = (uint64_t)opts.max_conns;
 	config.idle_timeout_ns = opts.idle_timeout_ns;
 	config.grace_ns = opts.grace_ns;
+	config.spin_ns = opts.spin_ns;
 	config.backlog = opts.backlog;
 	config.log = log_event;
 	config.log_arg = log;

@@ -56,11 +56,13 @@ typedef void chime_log_fn(void *arg, const struct chime_log_event *event);
 struct chime_server_config {
 	size_t size;             /* sizeof(struct chime_server_config) */
 	unsigned workers;        /* 0: one for each core of the affinity mask; at most 256 */
-	const char *backend;     /* "auto", "epoll"; NULL is "auto" */
+	const char *backend;     /* "auto", "epoll", "uring"; NULL is "auto" */
 	uint64_t max_conns;      /* connections at once; 0: what the descriptor limit allows */
 	int64_t idle_timeout_ns; /* a connection on which nothing came or went so long is closed; CHIME_FOREVER: never */
 	int64_t stall_timeout_ns; /* a connection whose peer takes nothing of what is to be sent so long is ended; 60 s */
 	int64_t grace_ns;         /* how long draining may take; 5 s */
+	int64_t spin_ns; /* how long a worker looks for work before it sleeps: halves the round trip of a few busy
+					connections, burns CPU while they are; adaptive. 0: not at all; at most 10 ms */
 	uint64_t queue_conn_max;  /* bytes queued for one peer; 1 MiB */
 	uint64_t queue_total_max; /* bytes queued for all; 256 MiB; over it the longest-stalled peer is ended */
 	int64_t datagram_rate;    /* answers a second to one source (IPv4 /32, IPv6 /56) by UDP; 10000; 0: no limit */
@@ -139,9 +141,10 @@ struct chime_server_stats {
 	uint64_t refused;   /* closed at once: over the ceiling, or .opened said no */
 	uint64_t answers;   /* chunks and messages answered */
 	uint64_t received_bytes, sent_bytes;
-	uint64_t messages;                                /* messages received (datagram, seqpacket) */
-	uint64_t peer_resets;                             /* connections that the peer reset */
-	uint64_t errors;                                  /* connections ended by another error */
+	uint64_t messages;    /* messages received (datagram, seqpacket) */
+	uint64_t peer_resets; /* connections that the peer reset */
+	uint64_t errors;      /* connections ended by another error; datagrams that a service
+							     failed on */
 	uint64_t idle_closed, stalled_ended, queue_ended; /* ended: idle; no progress; at the ceiling over all */
 	uint64_t emfile;                                  /* times accepting paused for want of descriptors */
 	uint64_t cut;                                     /* ended by the grace while draining */

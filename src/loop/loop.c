@@ -54,6 +54,28 @@ static void run_later(struct loop *lp)
 	}
 }
 
+#define SPIN_FAILED_MAX 6 /* then one turn in 64 looks */
+
+/*
+ * Looks for work without sleeping, for spin_ns at most. After looking in vain, the next 1, 3, 7 ... turns sleep at once, until
+ * a look finds something again: whoever is nearly idle gives up the core.
+ */
+static int spin(struct loop *lp, int64_t limit_ns)
+{
+	if (lp->spin_failed && lp->turns & ((1u << lp->spin_failed) - 1))
+		return 0;
+	int64_t until = lp->backend->mono(lp) + (limit_ns >= 0 && limit_ns < lp->spin_ns ? limit_ns : lp->spin_ns);
+	int n;
+	do
+		n = lp->backend->wait(lp, 0);
+	while (n == 0 && lp->now_ns < until);
+	if (n > 0)
+		lp->spin_failed = 0;
+	else if (lp->spin_failed < SPIN_FAILED_MAX)
+		lp->spin_failed++;
+	return n;
+}
+
 int chime__loop_turn(struct loop *lp, int64_t limit_ns)
 {
 	int64_t next_ns = lp->timers.count ? chime__timer_next(&lp->timers, lp->backend->mono(lp)) : -1;
@@ -61,7 +83,9 @@ int chime__loop_turn(struct loop *lp, int64_t limit_ns)
 		limit_ns = next_ns;
 	if (lp->later)
 		limit_ns = 0;
-	int n = lp->backend->wait(lp, limit_ns);
+	int n = lp->spin_ns && limit_ns ? spin(lp, limit_ns) : 0;
+	if (n == 0)
+		n = lp->backend->wait(lp, limit_ns);
 	if (n < 0 && n != -EINTR)
 		return n;
 	lp->turns++;

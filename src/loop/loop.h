@@ -21,6 +21,8 @@ struct loop {
 	struct backend_caps caps;
 	int64_t now_ns; /* monotonic, as of the start of the turn: for limits, never for stamps */
 	uint64_t turns;
+	int64_t spin_ns;      /* how long a turn looks for work before it sleeps; 0: not at all */
+	unsigned spin_failed; /* looks in vain in a row: the more, the fewer turns look */
 	struct timer_wheel timers;
 	struct loop_task *later, **later_end; /* run at the end of the turn */
 

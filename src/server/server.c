@@ -27,8 +27,8 @@ static int cores(void)
 static bool config_valid(const struct chime_server_config *c)
 {
 	return c->size == sizeof *c && c->workers <= WORKERS_MAX && c->queue_conn_max > 0 && c->queue_total_max > 0 &&
-	       c->grace_ns >= 0 && c->datagram_rate >= 0 && c->datagram_rate_total >= 0 &&
-	       (c->idle_timeout_ns > 0 || c->idle_timeout_ns == CHIME_FOREVER) &&
+	       c->grace_ns >= 0 && c->spin_ns >= 0 && c->spin_ns <= 10 * CHIME_MSEC && c->datagram_rate >= 0 &&
+	       c->datagram_rate_total >= 0 && (c->idle_timeout_ns > 0 || c->idle_timeout_ns == CHIME_FOREVER) &&
 	       (c->stall_timeout_ns > 0 || c->stall_timeout_ns == CHIME_FOREVER);
 }
 

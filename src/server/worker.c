@@ -309,7 +309,10 @@ int chime__worker_init(struct chime_worker *w, struct chime_server *server, cons
 	w->relieve.run = on_relieve;
 	w->queue_max = config->queue_total_max / config->workers;
 	chime__buf_pool_init(&w->kept, 2 * CHIME_INPUT_MAX, 8);
-	return chime__loop_init(&w->loop, backend, backend_arg);
+	int err = chime__loop_init(&w->loop, backend, backend_arg);
+	if (err == 0)
+		w->loop.spin_ns = config->spin_ns;
+	return err;
 }
 
 void chime__worker_fini(struct chime_worker *w)

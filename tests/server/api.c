@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/time.h>
+#include <time.h>
 #include <unistd.h>
 
 static chime_server *server;
@@ -544,6 +545,32 @@ TEST_EACH_BACKEND(idle_server_does_nothing)
 	CHECK_IN(stats().workers_turns - turns, 0, 2);
 	chime_free(&s);
 	stop();
+}
+
+/* With a limit for looking the server answers, and where nothing comes it soon sleeps all the same. */
+TEST_EACH_BACKEND(spinning_gives_up_the_core)
+{
+	struct chime_server_config config = CHIME_SERVER_CONFIG_INIT;
+	struct timespec before, after;
+	config.workers = 1;
+	config.backend = test_backend->name;
+	config.spin_ns = 10 * CHIME_MSEC;
+	CHECK_EQ(chime_server_new(&server, &config), 0);
+	CHECK_EQ(chime_server_add(server, "tcp://127.0.0.1:0", &echo_service, NULL, NULL), 0);
+	CHECK_EQ(chime_server_start(server), 0);
+	chime_sock *s = dial(0);
+	for (int i = 0; i < 100; i++) {
+		say(s, "x");
+		hear(s, "x");
+	}
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &before);
+	CHECK_EQ(chime_server_wait(server, 500 * CHIME_MSEC), CHIME_ETIMEOUT);
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &after);
+	CHECK_IN((after.tv_sec - before.tv_sec) * CHIME_SEC + after.tv_nsec - before.tv_nsec, 0, 100 * CHIME_MSEC);
+	chime_free(&s);
+	stop();
+	config.spin_ns = CHIME_SEC;
+	CHECK_EQ(chime_server_new(&server, &config), -EINVAL);
 }
 
 static void on_alarm(int sig)
