@@ -116,9 +116,9 @@ static inline bool chime__sock_is_closed(const struct chime_sock *s)
 /* Remembers a failure for chime_last_error(); about may be NULL. Returns code. */
 int chime__sock_failed(struct chime_sock *s, enum chime__act act, int code, const chime_addr *about);
 
-/* One call under way, from entering to leaving; zero it but for what is said. */
+/* One call under way, from entering to leaving; what its maker does not set is zero. */
 struct chime__call {
-	ssize_t (*op)(struct chime_sock *s, int fd, struct chime__call *c); /* a count or -errno; never sleeps */
+	ssize_t (*op)(struct chime_sock *s, int fd, struct chime__call *c); /* a count or -errno, at once */
 	void *buf;
 	size_t len;
 	int flags;

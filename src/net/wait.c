@@ -104,11 +104,11 @@ static int sleep_until(struct chime_sock *s, struct pollfd *p, nfds_t n, int64_t
  * that nobody reads, a full unix peer, a unix listener without room: poll reports these as ready for ever) is answered
  * by short naps in front, or we would spin.
  */
-static int wait_ready(struct chime_sock *s, int fd, const struct chime__call *c, int64_t left)
+static int wait_ready(struct chime_sock *s, int fd, struct chime__call *c, int64_t left)
 {
 	struct pollfd p[2] = { { fd, c->events, 0 }, { wake_fd(s), POLLIN, 0 } };
-	if (chime__sock_is_closed(
-		    s)) /* after the wake descriptor can be seen: whoever closes from here on writes to it */
+	/* Looked at once the wake descriptor can be seen: whoever closes from here on writes to it. */
+	if (chime__sock_is_closed(s))
 		return CHIME_ECLOSED;
 	if (c->false_ready > 1) {
 		int64_t nap = (50 * CHIME_USEC) << (c->false_ready < 9 ? c->false_ready - 2 : 7);
@@ -121,6 +121,8 @@ static int wait_ready(struct chime_sock *s, int fd, const struct chime__call *c,
 			calm(s, p[1].fd);
 		if (left != INT64_MAX)
 			left -= nap;
+		if (poll(p, 1, 0) == 0)
+			c->false_ready = 0; /* not for ever: another thread or process was faster */
 	}
 	for (;;) {
 		int ready = sleep_until(s, p, 2, left);
