@@ -64,7 +64,7 @@ typedef struct chime_service {
 	size_t config_size;
 	const void *config_default; /* config_size bytes, copied for each endpoint; NULL: zeros */
 
-	size_t state_size; /* bytes kept for each connection, zeroed before .opened */
+	size_t state_size; /* bytes kept for each connection, zeroed before .opened, aligned for pointers and int64_t */
 
 	/* A connection is there (accepted, or connected: chime_worker_connect()). Non-zero refuses it: closed at once. */
 	int (*opened)(chime_conn *c, void *state);

@@ -48,7 +48,7 @@ static struct conn_idle *conn_idle(struct conn *c)
 
 static void *conn_state(struct conn *c)
 {
-	return (char *)(c + 1) + (c->timed ? sizeof(struct conn_idle) : 0);
+	return (char *)(c + 1) + (c->base.timed ? sizeof(struct conn_idle) : 0);
 }
 
 void *chime_conn_state(chime_conn *base)
@@ -70,7 +70,7 @@ static const chime_service *service_of(const struct conn *c)
 
 void chime__conn_active(struct conn *c)
 {
-	if (c->timed)
+	if (c->base.timed)
 		conn_idle(c)->active_ns = c->base.worker->loop.now_ns;
 }
 
@@ -89,7 +89,7 @@ static void on_idle(chime_timer *t, void *arg)
 		struct chime_log_event e = { .level = CHIME_LOG_INFO,
 					     .event = "idle",
 					     .conn = c->id,
-					     .endpoint = c->served_own ? NULL : &c->base.served->endpoint,
+					     .endpoint = c->base.served_own ? NULL : &c->base.served->endpoint,
 					     .count = 1,
 					     .msg = "closed: nothing came or went" };
 		log_tell(w, &e);
@@ -108,20 +108,20 @@ static bool ops_running(const struct conn *c)
 static void finish(struct conn *c)
 {
 	struct chime_worker *w = c->base.worker;
-	if (ops_running(c) || c->in_call)
+	if (ops_running(c) || c->base.in_call)
 		return;
 	chime__pending_drop(c);
-	if (c->timed)
+	if (c->base.timed)
 		chime__timer_stop(&w->loop.timers, &conn_idle(c)->timer);
-	w->loop.backend->close(&w->loop, c->base.fd, c->reset);
+	w->loop.backend->close(&w->loop, c->base.fd, c->base.reset);
 	conn_go(c, CONN_CLOSED);
 	c->base.fd = -1;
-	if (c->owed) {
+	if (c->base.owed) {
 		if (log_wanted(w, CHIME_LOG_DEBUG)) {
 			struct chime_log_event e = { .level = CHIME_LOG_DEBUG,
 						     .event = "close",
 						     .conn = c->id,
-						     .endpoint = c->served_own ? NULL : &c->base.served->endpoint,
+						     .endpoint = c->base.served_own ? NULL : &c->base.served->endpoint,
 						     .err = c->why,
 						     .count = 1 };
 			log_tell(w, &e);
@@ -139,17 +139,24 @@ static void finish(struct conn *c)
 	}
 }
 
+/* A connection with all that lies behind it. */
+static size_t bytes_of(const struct served *served)
+{
+	return sizeof(struct conn) + (served->idle_timeout_ns != CHIME_FOREVER ? sizeof(struct conn_idle) : 0) +
+	       served->service->state_size;
+}
+
 void chime__conn_reap(struct chime_worker *w)
 {
 	w->reaping = false;
 	while (w->dead) {
 		struct conn *c = w->dead;
 		w->dead = c->chain;
-		if (c->served_own) {
-			free(c->base.served->config);
-			free((void *)c->base.served);
-		}
-		free(c);
+		const struct served *own = c->base.served_own ? c->base.served : NULL;
+		chime__slab_put(&w->slabs, c, bytes_of(c->base.served));
+		if (own)
+			free(own->config);
+		free((void *)(uintptr_t)own);
 	}
 }
 
@@ -165,7 +172,7 @@ static void count_error(struct conn *c, int why)
 	struct chime_log_event e = { .level = CHIME_LOG_WARN,
 				     .event = "error",
 				     .conn = c->id,
-				     .endpoint = c->served_own ? NULL : &c->base.served->endpoint,
+				     .endpoint = c->base.served_own ? NULL : &c->base.served->endpoint,
 				     .err = why,
 				     .count = count,
 				     .msg = "connection ended by an error" };
@@ -180,7 +187,7 @@ void chime__conn_end(struct conn *c, int why, bool reset)
 	if (why < 0 && why != CHIME_ETIMEOUT && why != -ECANCELED)
 		count_error(c, why);
 	c->why = why;
-	c->reset = reset;
+	c->base.reset = reset;
 	conn_go(c, CONN_CLOSING);
 	if (op_running(&c->in))
 		op_cancel(&w->loop, &c->in);
@@ -195,11 +202,11 @@ static void on_in(struct loop *lp, struct op *op, const struct op_event *ev);
 
 static void start_reading(struct conn *c)
 {
-	if (op_running(&c->in) || c->peer_ended || (c->input_ended && c->base.state <= CONN_DRAINING))
+	if (op_running(&c->in) || c->base.peer_ended || (c->base.input_ended && c->base.state <= CONN_DRAINING))
 		return;
 	c->in.done = on_in;
 	c->in.fd = c->base.fd;
-	c->in.kind = c->message ? OP_RECV_MSG : OP_RECV;
+	c->in.kind = c->base.message ? OP_RECV_MSG : OP_RECV;
 	c->in.flags = c->base.state == CONN_DRAINING ? OP_NOWAIT : 0;
 	int err = op_submit(&c->base.worker->loop, &c->in);
 	if (err < 0)
@@ -217,22 +224,22 @@ static void feed(struct conn *c, struct buf *b, size_t len, int64_t time_ns)
 	struct chime_input in = { .data = b->data,
 				  .len = len,
 				  .time_ns = time_ns,
-				  .message = c->message,
-				  .end = c->input_ended && !(c->pending && c->pending->rest),
+				  .message = c->base.message,
+				  .end = c->base.input_ended && !(c->pending && c->pending->rest),
 				  .config = c->base.served->config,
 				  .state = conn_state(c),
 				  .conn = &c->base };
 	for (;;) {
 		struct chime_reply r;
 		reply_init(&r, b->iov, BUF_IOVS, b->scratch, BUF_SCRATCH);
-		c->in_call = true;
+		c->base.in_call = true;
 		ssize_t used = service->received(&in, &r);
-		c->in_call = false;
+		c->base.in_call = false;
 		if (c->base.state == CONN_CLOSING) { /* it was ended meanwhile */
 			finish(c);
 			return;
 		}
-		if (c->message) {
+		if (c->base.message) {
 			if (used < 0) {
 				stat_add(used == -ELOOP ? &w->stats.dropped_loop : &w->stats.dropped_queue, 1);
 				r.answer = false;
@@ -256,7 +263,7 @@ static void feed(struct conn *c, struct buf *b, size_t len, int64_t time_ns)
 			chime__conn_end(c, sent, true);
 			return;
 		}
-		bool partial = used == 0 && !c->message;
+		bool partial = used == 0 && !c->base.message;
 		if (in.len == 0 || c->base.state == CONN_FLUSHING || (partial && in.end))
 			return; /* consumed, or never will be */
 		if (partial && in.len >= CHIME_INPUT_MAX) {
@@ -298,7 +305,7 @@ static void tell_too_long(struct conn *c)
 	struct chime_log_event e = { .level = CHIME_LOG_WARN,
 				     .event = "drop",
 				     .conn = c->id,
-				     .endpoint = c->served_own ? NULL : &c->base.served->endpoint,
+				     .endpoint = c->base.served_own ? NULL : &c->base.served->endpoint,
 				     .op = "recv",
 				     .err = -EMSGSIZE,
 				     .count = count,
@@ -316,8 +323,8 @@ static void on_input(struct conn *c, const struct op_event *ev)
 	int64_t time_ns = w->loop.backend->real(&w->loop);
 	stat_add(&w->stats.received_bytes, len);
 	chime__conn_active(c);
-	c->busy = true;
-	if (c->message)
+	c->base.busy = true;
+	if (c->base.message)
 		stat_add(&w->stats.messages, 1);
 	if (ev->truncated) {
 		tell_too_long(c);
@@ -342,12 +349,12 @@ static void on_in(struct loop *lp, struct op *op, const struct op_event *ev)
 		finish(c);
 		return;
 	}
-	if (c->message ? ev->end : ev->res == 0)
-		c->peer_ended = c->input_ended = true;
+	if (c->base.message ? ev->end : ev->res == 0)
+		c->base.peer_ended = c->base.input_ended = true;
 	else if (ev->res >= 0)
 		on_input(c, ev);
 	else if (ev->res == -EAGAIN)
-		c->input_ended = true; /* draining: nothing more is there */
+		c->base.input_ended = true; /* draining: nothing more is there */
 	else if (ev->res != -ECANCELED)
 		chime__conn_end(c, ev->res, false);
 	chime__conn_settle(c);
@@ -360,7 +367,7 @@ static void on_in(struct loop *lp, struct op *op, const struct op_event *ev)
 static void flushed(struct conn *c)
 {
 	struct chime_worker *w = c->base.worker;
-	if (c->peer_ended) {
+	if (c->base.peer_ended) {
 		chime__conn_end(c, 0, false);
 		return;
 	}
@@ -386,7 +393,7 @@ static bool must_pause(const struct conn *c)
 
 void chime__conn_settle(struct conn *c)
 {
-	while (!c->in_call) {
+	while (!c->base.in_call) {
 		bool out = chime__pending_out(c);
 		switch (c->base.state) {
 		case CONN_OPEN:
@@ -398,19 +405,19 @@ void chime__conn_settle(struct conn *c)
 					op_cancel(&c->base.worker->loop, &c->in);
 				return;
 			}
-			if (c->pending && c->pending->rest && (!c->pending->rest_partial || c->input_ended)) {
+			if (c->pending && c->pending->rest && (!c->pending->rest_partial || c->base.input_ended)) {
 				feed_rest(c);
 				continue;
 			}
-			if (!c->input_ended) {
+			if (!c->base.input_ended) {
 				start_reading(c);
 				return;
 			}
 			conn_go(c, CONN_FLUSHING);
 			if (service_of(c)->ended) {
-				c->in_call = true;
+				c->base.in_call = true;
 				service_of(c)->ended(&c->base, conn_state(c));
-				c->in_call = false;
+				c->base.in_call = false;
 				if (c->base.state == CONN_CLOSING)
 					finish(c);
 				else if (chime__pending_pump(c) < 0)
@@ -426,7 +433,7 @@ void chime__conn_settle(struct conn *c)
 				flushed(c);
 			return;
 		case CONN_LINGERING:
-			if (c->peer_ended)
+			if (c->base.peer_ended)
 				chime__conn_end(c, 0, false);
 			else
 				start_reading(c);
@@ -465,7 +472,7 @@ void chime__conn_flush(struct conn *c)
 	if (c->base.state != CONN_OPEN && c->base.state != CONN_DRAINING)
 		return;
 	conn_go(c, CONN_FLUSHING);
-	c->busy = true;
+	c->base.busy = true;
 	if (c->pending && c->pending->rest)
 		chime__pending_no_rest(c);
 	chime__conn_settle(c);
@@ -480,7 +487,7 @@ void chime__conn_drain(struct conn *c)
 	}
 	if (c->base.state != CONN_OPEN)
 		return; /* it is ending already */
-	c->busy = chime__pending_out(c) || c->holds || (c->pending && c->pending->rest);
+	c->base.busy = chime__pending_out(c) || c->holds || (c->pending && c->pending->rest);
 	conn_go(c, CONN_DRAINING);
 	if (op_running(&c->in))
 		op_cancel(&w->loop, &c->in);
@@ -493,18 +500,18 @@ void chime__conn_drain(struct conn *c)
 struct conn *chime__conn_new(struct chime_worker *w, const struct served *served, int type, int fd)
 {
 	bool timed = served->idle_timeout_ns != CHIME_FOREVER;
-	struct conn *c = calloc(1, sizeof *c + (timed ? sizeof(struct conn_idle) : 0) + served->service->state_size);
+	struct conn *c = chime__slab_get(&w->slabs, bytes_of(served));
 	if (!c)
 		return NULL;
 	c->base.worker = w;
 	c->base.served = served;
 	c->base.fd = fd;
-	c->timed = timed;
-	c->message = type == SOCK_SEQPACKET;
+	c->base.timed = timed;
+	c->base.message = type == SOCK_SEQPACKET;
 	w->last_id += w->config->workers;
 	c->id = w->last_id;
 	if (chime__worker_insert(w, c) < 0) {
-		free(c);
+		chime__slab_put(&w->slabs, c, bytes_of(served));
 		return NULL;
 	}
 	return c;
@@ -513,7 +520,7 @@ struct conn *chime__conn_new(struct chime_worker *w, const struct served *served
 void chime__conn_open(struct conn *c, const chime_addr *peer)
 {
 	struct chime_worker *w = c->base.worker;
-	if (c->timed) {
+	if (c->base.timed) {
 		chime__conn_active(c);
 		chime__worker_timer(w, &conn_idle(c)->timer, c->base.served->idle_timeout_ns, on_idle, c);
 	}
@@ -522,16 +529,16 @@ void chime__conn_open(struct conn *c, const chime_addr *peer)
 					     .event = "open",
 					     .conn = c->id,
 					     .peer = peer,
-					     .endpoint = c->served_own ? NULL : &c->base.served->endpoint,
+					     .endpoint = c->base.served_own ? NULL : &c->base.served->endpoint,
 					     .count = 1 };
 		log_tell(w, &e);
 	}
 	if (service_of(c)->opened) {
-		c->in_call = true;
+		c->base.in_call = true;
 		int no = service_of(c)->opened(&c->base, conn_state(c));
-		c->in_call = false;
+		c->base.in_call = false;
 		if (no) {
-			c->owed = false;
+			c->base.owed = false;
 			stat_add(&w->stats.refused, 1);
 			chime__conn_end(c, -ECANCELED, false);
 		}
@@ -540,7 +547,7 @@ void chime__conn_open(struct conn *c, const chime_addr *peer)
 			return;
 		}
 	}
-	stat_add(c->served_own ? &w->stats.connected : &w->stats.accepted, 1);
+	stat_add(c->base.served_own ? &w->stats.connected : &w->stats.accepted, 1);
 	int err = chime__pending_pump(c);
 	if (err < 0) {
 		chime__conn_end(c, err, true);
@@ -561,6 +568,6 @@ void chime__conn_accepted(struct chime_worker *w, const struct served *served, i
 		return;
 	}
 	c->base.state = CONN_OPEN;
-	c->owed = true;
+	c->base.owed = true;
 	chime__conn_open(c, peer);
 }

@@ -43,17 +43,10 @@ struct conn {
 	struct op in;            /* accept's counterpart: receives */
 	struct conn *chain;      /* in the worker's table by id; once CLOSED: in its list of the dead */
 	struct pending *pending; /* NULL: nothing is */
-	int why;                 /* what ended it */
-	uint32_t holds;
-	bool peer_ended : 1;  /* its end of stream was read */
-	bool input_ended : 1; /* that, or draining found nothing more: the service gets no more input */
-	bool in_call : 1;     /* the service is being called: what it asks for is done afterwards */
-	bool served_own : 1;  /* base.served is ours (an outgoing connection) */
-	bool timed : 1;       /* a struct conn_idle lies behind */
-	bool busy : 1;        /* it was not idle when draining began, or later: its peer gets the whole grace to end */
-	bool reset : 1;       /* CLOSING: with a reset */
-	bool owed : 1;        /* .closed will be called */
-	bool message : 1;     /* boundaries are kept: seqpacket */
+	union {
+		uint32_t holds; /* before CLOSING */
+		int why;        /* from then on: what ended it */
+	};
 };
 
 struct conn_idle {

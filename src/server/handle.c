@@ -44,7 +44,7 @@ int chime_conn_peer(const chime_conn *base, chime_addr *out)
 
 const chime_endpoint *chime_conn_endpoint(const chime_conn *base)
 {
-	if (!base->datagram && ((const struct conn *)base)->served_own)
+	if (!base->datagram && base->served_own)
 		return NULL;
 	return &base->served->endpoint;
 }
@@ -58,10 +58,10 @@ int chime_conn_send(chime_conn *base, const void *buf, size_t len)
 		return -ENOTCONN;
 	if (c->base.state > CONN_FLUSHING)
 		return -EPIPE;
-	if (len == 0 && !c->message)
+	if (len == 0 && !c->base.message)
 		return 0;
 	int err = chime__pending_add(c, buf, len);
-	if (err < 0 || c->in_call)
+	if (err < 0 || c->base.in_call)
 		return err; /* it goes out behind the reply of this call */
 	err = chime__pending_pump(c);
 	if (err < 0) {
@@ -80,14 +80,14 @@ int chime_conn_sendto(chime_conn *base, const void *buf, size_t len, const chime
 void chime_conn_hold(chime_conn *base)
 {
 	struct conn *c = conn_of(base);
-	if (c)
+	if (c && c->base.state < CONN_CLOSING)
 		c->holds++;
 }
 
 void chime_conn_release(chime_conn *base)
 {
 	struct conn *c = conn_of(base);
-	if (!c || c->holds == 0)
+	if (!c || c->base.state >= CONN_CLOSING || c->holds == 0)
 		return;
 	c->holds--;
 	chime__conn_settle(c);

@@ -64,7 +64,7 @@ int chime_worker_connect(chime_worker *w, const chime_service *service, const vo
 		close(fd);
 		return -ENOMEM;
 	}
-	c->served_own = true;
+	c->base.served_own = true;
 	c->base.state = CONN_CONNECTING;
 	if (arg_size)
 		memcpy(chime_conn_state(&c->base), arg,
@@ -80,7 +80,7 @@ int chime_worker_connect(chime_worker *w, const chime_service *service, const vo
 		chime__conn_end(c, -ECANCELED, false); /* .closed is not owed: the caller has the error */
 		return err;
 	}
-	c->owed = true;
+	c->base.owed = true;
 	*out = &c->base;
 	return 0;
 }

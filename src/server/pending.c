@@ -172,8 +172,8 @@ int chime__pending_add(struct conn *c, const void *bytes, size_t len)
 		return -ENOBUFS;
 	}
 	struct block *last = p->last;
-	if (c->message || !last || last->room - last->len < len) {
-		struct block *b = new_block(0, c->message || len > BLOCK_ROOM ? len : BLOCK_ROOM);
+	if (c->base.message || !last || last->room - last->len < len) {
+		struct block *b = new_block(0, c->base.message || len > BLOCK_ROOM ? len : BLOCK_ROOM);
 		if (!b) {
 			chime__pending_tidy(c);
 			return -ENOMEM;
@@ -291,7 +291,7 @@ static bool account(struct conn *c, size_t n)
 		n -= b->len - b->sent;
 		p->first = b->next;
 		free(b);
-		if (c->message)
+		if (c->base.message)
 			break;
 	}
 	if (!p->first)
@@ -305,7 +305,7 @@ static bool account(struct conn *c, size_t n)
 static bool too_long(struct conn *c, int err)
 {
 	struct pending *p = c->pending;
-	if (!c->message || (err != -EMSGSIZE && err != -ENOBUFS))
+	if (!c->base.message || (err != -EMSGSIZE && err != -ENOBUFS))
 		return false;
 	stat_add(&c->base.worker->stats.dropped_long, 1);
 	if (p->buf) {
@@ -346,7 +346,8 @@ int chime__pending_pump(struct conn *c)
 		if (!p->buf) {
 			p->out.u.iov = p->iov;
 			p->out.n = 0;
-			for (struct block *b = p->first; b && p->out.n < (c->message ? 1 : PENDING_IOVS); b = b->next)
+			for (struct block *b = p->first; b && p->out.n < (c->base.message ? 1 : PENDING_IOVS);
+			     b = b->next)
 				p->iov[p->out.n++] = (struct iovec){ b->data + b->sent, b->len - b->sent };
 		}
 		p->out.flags = p->full ? OP_WAIT_FIRST : 0;

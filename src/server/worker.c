@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#define CHAIN 2 /* connections in a chain of the table, on average, before it grows */
 #define SWEEP_NS CHIME_SEC
 #define LINGER_NS (5 * CHIME_SEC)         /* how long a peer may take to end after our end */
 #define LINGER_IDLE_NS (250 * CHIME_MSEC) /* the same when draining, for one that was idle */
@@ -121,7 +122,7 @@ static struct conn **chain_of(struct chime_worker *w, uint64_t id)
 
 int chime__worker_insert(struct chime_worker *w, struct conn *c)
 {
-	if (w->conns >= w->by_id_size && !w->walking) {
+	if (w->conns >= CHAIN * w->by_id_size && !w->walking) {
 		unsigned size = w->by_id_size ? 2 * w->by_id_size : 64;
 		struct conn **table = calloc(size, sizeof(struct conn *)), **old = w->by_id;
 		unsigned old_size = w->by_id_size;
@@ -215,7 +216,7 @@ static void on_grace(chime_timer *t, void *arg)
 
 static void end_idle(struct conn *c)
 {
-	if (c->base.state == CONN_LINGERING && !c->busy)
+	if (c->base.state == CONN_LINGERING && !c->base.busy)
 		chime__conn_end(c, 0, false);
 }
 
@@ -323,6 +324,7 @@ void chime__worker_fini(struct chime_worker *w)
 	chime__loop_fini(&w->loop);
 	chime__conn_reap(w);
 	chime__pending_fini(w);
+	chime__slab_fini(&w->slabs);
 	chime__buf_pool_fini(&w->kept);
 	free(w->by_id);
 }

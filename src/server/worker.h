@@ -8,6 +8,7 @@
 #include "server/guard.h"
 #include "server/listen.h"
 #include "server/pending.h"
+#include "server/slab.h"
 
 #include <chime/server.h>
 
@@ -30,7 +31,16 @@ struct chime_conn {
 	int fd;
 	uint8_t datagram; /* it is a struct dgram */
 	uint8_t state;    /* conn: enum conn_state; dgram: enum dgram_state */
-	uint8_t reserved[2];
+	/* the rest is conn's */
+	bool peer_ended : 1;  /* its end of stream was read */
+	bool input_ended : 1; /* that, or draining found nothing more: the service gets no more input */
+	bool in_call : 1;     /* the service is being called: what it asks for is done afterwards */
+	bool served_own : 1;  /* served is its own (an outgoing connection) */
+	bool timed : 1;       /* a struct conn_idle lies behind */
+	bool busy : 1;        /* DRAINING: it was not idle when it began */
+	bool reset : 1;       /* CLOSING: with a reset */
+	bool owed : 1;        /* .closed will be called */
+	bool message : 1;     /* boundaries are kept: seqpacket */
 };
 
 struct conn;
@@ -60,7 +70,8 @@ struct chime_worker {
 	unsigned conns; /* in it */
 	bool walking;   /* over it: it must not grow now */
 	uint64_t last_id;
-	struct conn *dead; /* CLOSED, to be freed at the end of the turn */
+	struct slab *slabs; /* connections' memory */
+	struct conn *dead;  /* CLOSED, to be freed at the end of the turn */
 	struct loop_task reap;
 	bool reaping;
 	struct loop_task relieve;

@@ -18,6 +18,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#define SLOTS 256  /* in a page */
 #define EVENTS 256 /* taken in one wait; what is left comes with the next */
 
 enum op_state {
@@ -30,15 +31,15 @@ enum op_state {
 struct slot { /* of a descriptor */
 	struct op *in, *out;
 	uint32_t gen;   /* counts what used this number */
-	uint32_t armed; /* the events it is registered for; 0: it is not registered */
+	uint8_t armed;  /* the events it is registered for (EPOLLIN, EPOLLOUT); 0: it is not registered */
 	bool changed;   /* stands in epoll.changed */
 	bool exclusive; /* registered with EPOLLEXCLUSIVE, which cannot be modified */
 };
 
 struct epoll {
 	int fd, wake_fd;
-	struct slot *slots;
-	unsigned slot_count;
+	struct slot **pages; /* of SLOTS slots, by descriptor */
+	unsigned page_count;
 	int *changed;
 	unsigned changed_count, changed_room;
 	struct op *ending, **ending_end; /* ended: done runs at the end of wait() */
@@ -83,7 +84,9 @@ static void epoll_shut(struct loop *lp)
 		close(ep->wake_fd);
 	if (ep->fd >= 0)
 		close(ep->fd);
-	free(ep->slots);
+	for (unsigned i = 0; i < ep->page_count; i++)
+		free(ep->pages[i]);
+	free(ep->pages);
 	free(ep->changed);
 	free(ep);
 	lp->impl = NULL;
@@ -113,25 +116,36 @@ static int epoll_open(struct loop *lp, void *arg)
 
 /* ---- descriptors and what they are registered for ---- */
 
+static struct slot *slot_of(const struct epoll *ep, int fd)
+{
+	return &ep->pages[(unsigned)fd / SLOTS][(unsigned)fd % SLOTS];
+}
+
+static bool has_slot(const struct epoll *ep, int fd)
+{
+	return (unsigned)fd / SLOTS < ep->page_count && ep->pages[(unsigned)fd / SLOTS];
+}
+
 static int make_slot(struct epoll *ep, int fd)
 {
-	if ((unsigned)fd < ep->slot_count)
+	unsigned page = (unsigned)fd / SLOTS;
+	if (has_slot(ep, fd))
 		return 0;
-	unsigned count = ep->slot_count ? ep->slot_count : 64;
-	while (count <= (unsigned)fd)
-		count *= 2;
-	struct slot *slots = realloc(ep->slots, count * sizeof *slots);
-	if (!slots)
-		return -ENOMEM;
-	memset(slots + ep->slot_count, 0, (count - ep->slot_count) * sizeof *slots);
-	ep->slots = slots;
-	ep->slot_count = count;
-	return 0;
+	if (page >= ep->page_count) {
+		struct slot **pages = realloc(ep->pages, (page + 1) * sizeof(struct slot *));
+		if (!pages)
+			return -ENOMEM;
+		memset(pages + ep->page_count, 0, (page + 1 - ep->page_count) * sizeof(struct slot *));
+		ep->pages = pages;
+		ep->page_count = page + 1;
+	}
+	ep->pages[page] = calloc(SLOTS, sizeof(struct slot));
+	return ep->pages[page] ? 0 : -ENOMEM;
 }
 
 static int mark_changed(struct epoll *ep, int fd)
 {
-	struct slot *s = &ep->slots[fd];
+	struct slot *s = slot_of(ep, fd);
 	if (s->changed)
 		return 0;
 	if (ep->changed_count == ep->changed_room) {
@@ -159,7 +173,7 @@ static void end_op(struct epoll *ep, struct op *op, int res)
 
 static void apply_change(struct epoll *ep, int fd)
 {
-	struct slot *s = &ep->slots[fd];
+	struct slot *s = slot_of(ep, fd);
 	uint32_t want = (s->in ? EPOLLIN : 0) | (s->out ? EPOLLOUT : 0);
 	struct epoll_event ev = { .events = want, .data.u64 = (uint64_t)s->gen << 32 | (uint32_t)fd };
 	int err = 0;
@@ -178,7 +192,7 @@ static void apply_change(struct epoll *ep, int fd)
 		err = epoll_ctl(ep->fd, s->armed ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd, &ev);
 	}
 	if (err == 0) {
-		s->armed = want;
+		s->armed = (uint8_t)want;
 		return;
 	}
 	err = -errno;
@@ -198,7 +212,7 @@ static bool reads(const struct op *op)
 /* Takes the operation off its descriptor. */
 static void unhook(struct epoll *ep, struct op *op)
 {
-	struct slot *s = &ep->slots[op->fd];
+	struct slot *s = slot_of(ep, op->fd);
 	if (reads(op) && op->flags & OP_NOWAIT)
 		return; /* hooked nowhere while it is tried */
 	*(reads(op) ? &s->in : &s->out) = NULL;
@@ -222,14 +236,14 @@ static int epoll_submit(struct loop *lp, struct op *op)
 			op->state = WAITING;
 			return 0;
 		}
-		assert(!ep->slots[op->fd].in);
+		assert(!slot_of(ep, op->fd)->in);
 		if ((err = mark_changed(ep, op->fd)) < 0)
 			return err;
-		ep->slots[op->fd].in = op;
+		slot_of(ep, op->fd)->in = op;
 		op->state = WAITING;
 		return 0;
 	}
-	assert(!ep->slots[op->fd].out);
+	assert(!slot_of(ep, op->fd)->out);
 	if (op->kind == OP_CONNECT) {
 		op->res = connect(op->fd, &op->u.to->u.sa, op->u.to->len) < 0 ? -errno : 0;
 		if (op->res != -EINPROGRESS && op->res != -EINTR) {
@@ -243,7 +257,7 @@ static int epoll_submit(struct loop *lp, struct op *op)
 	}
 	if ((err = mark_changed(ep, op->fd)) < 0)
 		return err;
-	ep->slots[op->fd].out = op;
+	slot_of(ep, op->fd)->out = op;
 	op->state = WAITING;
 	return 0;
 }
@@ -337,10 +351,9 @@ static void do_event(struct loop *lp, const struct epoll_event *e)
 	}
 	unsigned fd = (uint32_t)e->data.u64;
 	uint32_t gen = (uint32_t)(e->data.u64 >> 32);
-	struct slot *s = &ep->slots[fd];
+	struct slot *s = slot_of(ep, fd);
 	if (s->gen == gen && s->in && e->events & (EPOLLIN | EPOLLHUP | EPOLLERR))
 		chime__ready_read(&ep->ready, lp, s->in);
-	s = &ep->slots[fd]; /* the table may have moved */
 	if (s->gen == gen && s->out && e->events & (EPOLLOUT | EPOLLHUP | EPOLLERR))
 		do_write(lp, s->out);
 }
@@ -378,8 +391,8 @@ static void epoll_wake(struct loop *lp)
 static int epoll_close(struct loop *lp, int fd, bool reset)
 {
 	struct epoll *ep = lp->impl;
-	if ((unsigned)fd < ep->slot_count) {
-		struct slot *s = &ep->slots[fd];
+	if (has_slot(ep, fd)) {
+		struct slot *s = slot_of(ep, fd);
 		assert(!s->in && !s->out);
 		s->gen++;
 		s->armed = 0;
