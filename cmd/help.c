@@ -63,7 +63,9 @@ static void range(const struct chime_option *o, char *out, size_t size)
 	size_t used = 0;
 	char low[32], high[32];
 	out[0] = 0;
-	if (o->type == CHIME_OPTION_CHOICE) {
+	if (o->type == CHIME_OPTION_CHOICE && strstr(o->help, o->choices[0]) && strstr(o->help, o->choices[1])) {
+		return; /* the words are in the sentence already */
+	} else if (o->type == CHIME_OPTION_CHOICE) {
 		for (unsigned i = 0; o->choices[i] && used < size; i++)
 			used += (size_t)snprintf(out + used, size - used, "%s%s", i ? ", " : "one of: ", o->choices[i]);
 	} else if (o->type == CHIME_OPTION_INT && o->max < INT64_MAX) {

@@ -277,7 +277,7 @@ void log_event(void *arg, const struct chime_log_event *e)
 		return;
 	struct log_record r = record(LOG_EVENT, e->level, e->event);
 	r.conn = e->conn;
-	r.count = e->count;
+	r.count = e->count ? e->count : 1;
 	r.err = e->err;
 	if (e->peer)
 		r.peer = chime_addr_unmap(e->peer);

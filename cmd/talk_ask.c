@@ -147,8 +147,11 @@ static bool receive(struct asking *q)
 		return false;
 	if (n < 0)
 		return ended(q, n == -ECONNRESET && !t->scheme->messages ? ASKED_GONE : ASKED_FAILED, (int)n);
-	if (n == 0 && t->scheme->connected)
-		return ended(q, ASKED_GONE, 0);
+	if (n == 0 && t->scheme->connected) {
+		/* an answer whose end nothing else tells is ended by this, and the going is told when it matters */
+		bool told = !t->scheme->messages && q->sent == q->len && t->answer.len && !answer_sure(&t->answer);
+		return ended(q, told ? ASKED_ANSWERED : ASKED_GONE, 0);
+	}
 	progress(q);
 	if (t->scheme->messages)
 		return judge_message(q, (size_t)n);

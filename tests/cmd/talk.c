@@ -393,6 +393,27 @@ TEST(plain_answers_end_with_a_pause)
 	program_forget(&p);
 }
 
+static void answer_plainly_and_close(struct script *s, chime_sock *c)
+{
+	char line[64];
+	(void)s;
+	(void)!chime_recv(c, line, sizeof line, 0);
+	chime_sendall(c, "bye", 3, 0, NULL);
+}
+
+/* A plain answer may be ended by the server's closing, at once, and that is no failure of this line. */
+TEST(a_close_ends_a_plain_answer)
+{
+	struct script s = { 0 };
+	struct program p = { 0 };
+	script_start(&s, answer_plainly_and_close);
+	CHECK_EQ(ask(&p, NULL, s.endpoint, "a\n"), 0);
+	CHECK_STR(said(&p), "bye\n");
+	CHECK_STR(told(&p), "");
+	script_end(&s);
+	program_forget(&p);
+}
+
 /* --newline makes a server of lines answer; the newline is not doubled in the output. */
 TEST(newline_is_sent_where_asked)
 {
