@@ -175,6 +175,52 @@ TEST(silent_address_costs_one_delay)
 	chime_free(&hole[1]);
 }
 
+/* A failure while another attempt is silent brings the next at once: one delay in all, not two. */
+TEST(failure_beside_a_silent_address_brings_the_next)
+{
+	chime_addr at;
+	chime_sock *l = listener(AF_INET, "127.0.0.9", 0, &at), *hole[2];
+	black_hole(hole, "127.0.0.2", chime_addr_port(&at));
+	name_means("127.0.0.2 127.0.0.3 127.0.0.9"); /* silent, refused, served */
+	CHECK_IN(connect_time(&at, 300 * CHIME_MSEC), 300 * CHIME_MSEC, 550 * CHIME_MSEC);
+	name_means("127.0.0.2 255.255.255.255 127.0.0.9"); /* the second fails inside connect(2) */
+	CHECK_IN(connect_time(&at, 300 * CHIME_MSEC), 300 * CHIME_MSEC, 550 * CHIME_MSEC);
+	chime_free(&l);
+	chime_free(&hole[0]);
+	chime_free(&hole[1]);
+}
+
+static void *close_soon(void *arg)
+{
+	chime_sock **hole = arg;
+	usleep(100000);
+	chime_close(hole[0]);
+	chime_close(hole[1]);
+	return NULL;
+}
+
+/* So does one that comes late: refused when the SYN is sent again, after a second, not after the delay of nine. */
+TEST(late_failure_brings_the_next)
+{
+	chime_addr at;
+	chime_sock *l = listener(AF_INET, "127.0.0.9", 0, &at), *s, *hole[2];
+	pthread_t closer;
+	struct chime_connect_config config = CHIME_CONNECT_CONFIG_INIT;
+	config.attempt_delay_ns = 9 * CHIME_SEC;
+	black_hole(hole, "127.0.0.2", chime_addr_port(&at));
+	name_means("127.0.0.2 127.0.0.9");
+	CHECK_EQ(pthread_create(&closer, NULL, close_soon, hole), 0);
+	int64_t start = test_now();
+	CHECK_EQ(chime_create_connection(&s, "name.test", chime_addr_port(&at), &config), 0);
+	CHECK_IN(test_now() - start, 100 * CHIME_MSEC, 8 * CHIME_SEC);
+	pthread_join(closer, NULL);
+	peer_is(s, &at);
+	chime_free(&s);
+	chime_free(&l);
+	chime_free(&hole[0]);
+	chime_free(&hole[1]);
+}
+
 /* An earlier attempt that answers late still wins over a later one that never does. */
 TEST(late_first_address_still_wins)
 {
