@@ -26,7 +26,7 @@ int log_new(struct log **out, const struct log_config *config);
 void log_free(struct log **log, int64_t limit_ns);
 
 /* A chime_log_fn; arg is the struct log. Never waits. */
-void log_event(void *log, const struct chime_log_event *event);
+void log_event(void *arg, const struct chime_log_event *event);
 
 /* A line of the program's own. */
 void log_note(struct log *log, enum chime_log_level level, const char *event, const char *fmt, ...) CHIME_PRINTF(4, 5);

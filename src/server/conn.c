@@ -386,6 +386,7 @@ static void flushed(struct conn *c)
 static bool must_pause(const struct conn *c)
 {
 	const struct pending *p = c->pending;
+	assert(p);
 	if (c->base.worker->loop.caps.inline_send || p->full)
 		return true; /* a send that goes at once would have gone */
 	return p->first || (p->rest && p->rest->len - p->rest->sent >= CHIME_INPUT_MAX);

@@ -410,6 +410,7 @@ static void on_recv(struct loop *lp, struct op *op, int res, unsigned flags)
 		u->br_free--;
 	}
 	if (res > 0) {
+		assert(b);
 		report(lp, op, &(struct op_event){ .res = res, .buf = b }, true);
 		buf_unref(b);
 		if (!more)
