@@ -47,7 +47,7 @@ def allowed(policy):
 class Server:
     def __init__(self, name, command, core):
         self.name = name
-        self.log = open(os.devnull, "w")
+        self.empty = 0
         self.process = subprocess.Popen(core + command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self.pid = self.process.pid  # taskset and chrt become the program: the same process
         source = self.process.stderr if name == "chime" else self.process.stdout
@@ -103,11 +103,17 @@ def measure(server, cell, seconds, core):
     _, connections, size, depth, _ = cell
     command = core + [os.path.join(BUILD, "bench", "load"), f"tcp:{server.port}", str(connections), str(size), str(depth),
                       str(seconds), str(server.pid)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds * 4 + 30)
-    server.drain()
-    if done.returncode:
-        raise RuntimeError(f"{server.name}: {done.stderr}{done.stdout}")
-    figures = {k: float(v) for k, v in (pair.split("=") for pair in done.stdout.split())}
+    while True:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds * 4 + 30)
+        server.drain()
+        if done.returncode:
+            raise RuntimeError(f"{server.name}: {done.stderr}{done.stdout}")
+        figures = {k: float(v) for k, v in (pair.split("=") for pair in done.stdout.split())}
+        if figures["answers"]:
+            break
+        server.empty += 1  # the machine stood still, or the server: told with the result
+        if server.empty > 3:
+            raise RuntimeError(f"{server.name}: no answer in whole slices: {done.stdout}")
     if server.name == "chime" and figures["early"]:
         raise RuntimeError(f"{figures['early']:.0f} of chime's stamps are older than what they stamp")
     return figures
@@ -230,6 +236,7 @@ def main():
         f"{args.rounds} rounds of {args.slice} s a slice, servers on core 0, load on core {last}, "
         f"{'SCHED_RR' if rr else 'no SCHED_RR'}; took {time.time() - start:.0f} s",
         "command: " + " ".join(shlex.quote(a) for a in ["bench/run"] + sys.argv[1:]),
+        "slices without any answer, taken again: " + (", ".join(f"{n} {s.empty}" for n, s in servers.items() if s.empty) or "none"),
         f"own memory an idle connection, {count} of them: " + ", ".join(f"{n} {b:.0f} B" for n, b in idle.items()),
     ]
     lines = [HEAD] + [cells_of(r) for r in rows]
