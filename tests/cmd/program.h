@@ -235,6 +235,17 @@ static UNUSED const char *told(const struct program *p)
 	return p->told.len ? p->told.bytes : "";
 }
 
+/* scheme and a path of this test's own: a fixed name would be shared with whoever runs the same test. */
+static UNUSED const char *own(const char *scheme)
+{
+	static char endpoints[8][160];
+	static unsigned n;
+	char *e = endpoints[n % 8];
+	snprintf(e, sizeof endpoints[0], "%s:%s/s%u", scheme, test_dir(), n);
+	n++;
+	return e;
+}
+
 /* The n-th ready line's endpoint, from 0, once it is there. */
 static UNUSED void server_endpoint(struct program *p, unsigned n, char out[256])
 {

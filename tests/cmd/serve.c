@@ -48,12 +48,13 @@ TEST(ready_lines_name_what_is_served)
 {
 	struct program p = { 0 };
 	char at[256];
-	START(&p, "serve", "tcp://127.0.0.1:0", "echo=unix:@chime-serve-test-ready", "udp://127.0.0.1:0");
+	const char *echo = own("echo=unix");
+	START(&p, "serve", "tcp://127.0.0.1:0", echo, "udp://127.0.0.1:0");
 	server_endpoint(&p, 0, at);
 	CHECK(port_of(at) > 0);
 	check_serves(at);
 	server_endpoint(&p, 1, at);
-	CHECK_STR(at, "unix:@chime-serve-test-ready");
+	CHECK_STR(at, echo + strlen("echo="));
 	server_endpoint(&p, 2, at);
 	CHECK(port_of(at) > 0);
 	CHECK(strstr(told(&p), "listening stamp tcp://") == told(&p));
@@ -192,7 +193,7 @@ TEST(the_query_wins_over_flags)
 	struct program p = { 0 };
 	char at[256], back[128];
 	START(&p, "serve", "--chunk=4", "--format=unix", "tcp://127.0.0.1:0", "tcp://127.0.0.1:0?chunk=8",
-	      "echo=unix:@chime-serve-test-flags");
+	      own("echo=unix"));
 	for (unsigned i = 0; i < 2; i++) {
 		unsigned chunk = i ? 8 : 4;
 		server_endpoint(&p, i, at);

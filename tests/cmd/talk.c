@@ -112,7 +112,7 @@ TEST(the_last_line_needs_no_newline)
 {
 	struct program server = { 0 }, p = { 0 };
 	char at[256];
-	serve(&server, "unix:@chime-talk-test-last", at);
+	serve(&server, own("unix"), at);
 	CHECK_EQ(ask(&p, NULL, at, "i"), 0);
 	CHECK_STR(said(&p) + 24, "i\n");
 	program_forget(&p);
@@ -209,8 +209,7 @@ TEST_LIMIT(long_lines_come_back_whole, 40)
 /* Message sockets: a line is a message, its answer another. */
 TEST_LIMIT(messages_work_too, 40)
 {
-	static const char *const endpoints[] = { "udp://127.0.0.1:0", "udp://[::1]:0", "unix+dgram:@chime-talk-test-d",
-						 "unix+seqpacket:@chime-talk-test-s" };
+	const char *endpoints[] = { "udp://127.0.0.1:0", "udp://[::1]:0", own("unix+dgram"), own("unix+seqpacket") };
 	for (size_t i = 0; i < sizeof endpoints / sizeof *endpoints; i++) {
 		struct program server = { 0 }, p = { 0 };
 		char at[256];
@@ -458,7 +457,7 @@ TEST(bind_to_a_path_leaves_no_file)
 {
 	struct program server = { 0 }, p = { 0 };
 	char at[256], path[128];
-	serve(&server, "unix+dgram:@chime-talk-test-bind", at);
+	serve(&server, own("unix+dgram"), at);
 	snprintf(path, sizeof path, "%s/client", test_dir());
 	START(&p, "talk", "--bind", path, at);
 	program_type(&p, "i\n");
@@ -498,7 +497,7 @@ TEST_LIMIT(raw_loses_nothing, 60)
 	enum {
 		LEN = 20000000
 	};
-	static const char *const endpoints[] = { "echo=tcp://127.0.0.1:0", "echo=unix:@chime-talk-test-raw" };
+	const char *endpoints[] = { "echo=tcp://127.0.0.1:0", own("echo=unix") };
 	unsigned char *bytes = malloc(LEN);
 	for (size_t i = 0; i < LEN; i += 8) {
 		uint64_t r = test_random();

@@ -70,7 +70,7 @@ TEST(a_line_is_answered_at_the_prompt)
 TEST(an_empty_line_ends)
 {
 	struct session s = { 0 };
-	session_open(&s, "unix:@chime-terminal-test-empty", NULL);
+	session_open(&s, own("unix"), NULL);
 	program_type(&s.talk, "i\r");
 	expect_answer(&s, "i");
 	program_type(&s.talk, "\r");
