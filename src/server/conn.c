@@ -179,6 +179,18 @@ static void count_error(struct conn *c, int why)
 	log_tell(w, &e);
 }
 
+static void on_close_task(struct loop *lp, struct loop_task *task)
+{
+	struct chime_worker *w = (struct chime_worker *)((char *)task - offsetof(struct chime_worker, close_task));
+	(void)lp;
+	task->run = NULL;
+	while (w->closing) {
+		struct conn *c = of_in(w->closing);
+		w->closing = c->in.next;
+		finish(c);
+	}
+}
+
 void chime__conn_end(struct conn *c, int why, bool reset)
 {
 	struct chime_worker *w = c->base.worker;
@@ -193,7 +205,15 @@ void chime__conn_end(struct conn *c, int why, bool reset)
 		op_cancel(&w->loop, &c->in);
 	if (c->pending && op_running(&c->pending->out))
 		op_cancel(&w->loop, &c->pending->out);
-	finish(c);
+	if (c->base.in_call || ops_running(c))
+		return; /* whoever called the service, or the last operation, finishes */
+	/* Not now: .closed must not be called inside the call that ends the connection. */
+	c->in.next = w->closing;
+	w->closing = &c->in;
+	if (!w->close_task.run) {
+		w->close_task.run = on_close_task;
+		chime__loop_later(&w->loop, &w->close_task);
+	}
 }
 
 /* ---- reading ---- */
@@ -538,13 +558,15 @@ void chime__conn_open(struct conn *c, const chime_addr *peer)
 		c->base.in_call = true;
 		int no = service_of(c)->opened(&c->base, conn_state(c));
 		c->base.in_call = false;
+		if (c->base.state == CONN_CLOSING) { /* it was ended meanwhile */
+			c->base.owed &= !no;
+			finish(c);
+			return;
+		}
 		if (no) {
 			c->base.owed = false;
 			stat_add(&w->stats.refused, 1);
 			chime__conn_end(c, -ECANCELED, false);
-		}
-		if (c->base.state == CONN_CLOSING) {
-			finish(c);
 			return;
 		}
 	}

@@ -72,6 +72,8 @@ struct chime_worker {
 	uint64_t last_id;
 	struct slab *slabs; /* connections' memory */
 	struct conn *dead;  /* CLOSED, to be freed at the end of the turn */
+	struct op *closing; /* of connections in CLOSING without an operation: finished at the end of the turn */
+	struct loop_task close_task;
 	struct loop_task reap;
 	bool reaping;
 	struct loop_task relieve;

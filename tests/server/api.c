@@ -408,6 +408,58 @@ TEST_EACH_BACKEND(service_may_end_a_connection)
 	stop();
 }
 
+static bool inside, was_inside;
+static struct chime_timer abort_timer;
+
+static void abort_later(chime_timer *t, void *arg)
+{
+	(void)t;
+	inside = true;
+	chime_conn_abort(arg);
+	inside = false;
+}
+
+static ssize_t abort_received(const struct chime_input *in, chime_reply *out)
+{
+	(void)out;
+	chime_conn_hold(in->conn);
+	return (ssize_t)in->len;
+}
+
+/* The peer has ended and nothing runs for the connection any more: the barest state there is. */
+static void abort_ended(chime_conn *c, void *state)
+{
+	(void)state;
+	chime_timer_start(chime_conn_worker(c), &abort_timer, 0, abort_later, c);
+}
+
+static void abort_closed(chime_conn *c, void *state, int why)
+{
+	(void)c, (void)state, (void)why;
+	__atomic_store_n(&was_inside, inside, __ATOMIC_RELEASE);
+	__atomic_add_fetch(&closed, 1, __ATOMIC_RELEASE);
+}
+
+static const chime_service aborting = { .size = sizeof(chime_service),
+					.name = "aborting",
+					.received = abort_received,
+					.ended = abort_ended,
+					.closed = abort_closed };
+
+/* .closed is never called inside the call that ends the connection, whatever its state. */
+TEST_EACH_BACKEND(closed_is_not_called_inside_abort)
+{
+	serve("tcp://127.0.0.1:0", &aborting, 1);
+	chime_sock *s = dial(0);
+	say(s, "x");
+	chime_shutdown(s, SHUT_WR);
+	while (!__atomic_load_n(&closed, __ATOMIC_ACQUIRE))
+		sched_yield();
+	CHECK(!__atomic_load_n(&was_inside, __ATOMIC_ACQUIRE));
+	chime_free(&s);
+	stop();
+}
+
 static int flood_result;
 
 static ssize_t flood_received(const struct chime_input *in, chime_reply *out)
