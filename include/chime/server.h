@@ -77,7 +77,7 @@ struct chime_server_config {
 	{                                                                                                              \
 		.size = sizeof(struct chime_server_config), .workers = 0, .backend = NULL, .max_conns = 0,             \
 		.idle_timeout_ns = CHIME_FOREVER, .stall_timeout_ns = 60 * CHIME_SEC, .grace_ns = 5 * CHIME_SEC,       \
-		.queue_conn_max = 1u << 20, .queue_total_max = 256u << 20, .datagram_rate = 10000,                     \
+		.spin_ns = 0, .queue_conn_max = 1u << 20, .queue_total_max = 256u << 20, .datagram_rate = 10000,       \
 		.datagram_rate_total = 0, .log = NULL, .log_arg = NULL, .log_level = CHIME_LOG_INFO, .backlog = 0,     \
 	}
 
