@@ -50,7 +50,7 @@ class Server:
         self.empty = 0
         self.process = subprocess.Popen(core + command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self.pid = self.process.pid  # taskset and chrt become the program: the same process
-        source = self.process.stderr if name == "chime" else self.process.stdout
+        source = self.process.stderr if name.startswith("chime") else self.process.stdout
         line = source.readline()
         if "listening" not in line:
             sys.exit(f"{name}: {line}{source.read()}")
@@ -114,8 +114,8 @@ def measure(server, cell, seconds, core):
         server.empty += 1  # the machine stood still, or the server: told with the result
         if server.empty > 3:
             raise RuntimeError(f"{server.name}: no answer in whole slices: {done.stdout}")
-    if server.name == "chime" and figures["early"]:
-        raise RuntimeError(f"{figures['early']:.0f} of chime's stamps are older than what they stamp")
+    if server.name.startswith("chime") and figures["early"]:
+        raise RuntimeError(f"{figures['early']:.0f} of {server.name}'s stamps are older than what they stamp")
     return figures
 
 
@@ -128,7 +128,8 @@ def quarters(values):
 
 
 def run_cell(cell, servers, rounds, seconds, core):
-    names = ["bare", "bare again", "chime"] + cell[4]
+    names = ["bare", "bare again", "chime", "chime uring"] + cell[4]
+    names = [n for n in names if n in servers]
     figures = {n: [] for n in names}
     for r in range(rounds):
         turn = names[r % len(names):] + names[:r % len(names)]
@@ -206,7 +207,8 @@ def main():
     commands = {
         "bare": bare,
         "bare again": bare,
-        "chime": [chime, "serve", "--quiet", "--workers", "1", "tcp://127.0.0.1:0"],
+        "chime": [chime, "serve", "--quiet", "--workers", "1", "--backend", "epoll", "tcp://127.0.0.1:0"],
+        "chime uring": [chime, "serve", "--quiet", "--workers", "1", "--backend", "uring", "tcp://127.0.0.1:0"],
         "tutorial": [sys.executable, os.path.join(HERE, "peers", "tutorial.py"), "0"],
         "asyncio": [sys.executable, os.path.join(HERE, "peers", "asyncio_server.py"), "0"],
     }
@@ -216,12 +218,17 @@ def main():
     start = time.time()
     try:
         for name, command in commands.items():
-            servers[name] = Server(name, command, on_server)
+            try:
+                servers[name] = Server(name, command, on_server)
+            except SystemExit as e:
+                if name != "chime uring":
+                    raise
+                print(f"without io_uring: {e}", file=sys.stderr)
         for cell in cells:
             print(f"measuring {cell[0]} ...", file=sys.stderr, flush=True)
             rows += run_cell(cell, servers, args.rounds, args.slice, on_load)
         count = min(IDLE, hard - 200)
-        fresh = {n: Server(n, commands[n], on_server) for n in ("bare", "chime", "asyncio")}
+        fresh = {n: Server(n, commands[n], on_server) for n in ("bare", "chime", "chime uring", "asyncio") if n in servers}
         try:
             idle = {n: idle_memory(s, count) for n, s in fresh.items()}
         finally:
@@ -245,8 +252,10 @@ def main():
         mine = {r["server"]: r for r in rows if r["cell"] == cell[0]}
         low, high = mine["bare again"]["spread"]
         noise = max(abs(1 - low), abs(1 - high), abs(1 - mine["bare again"]["ratio"]))
-        verdict = "not behind" if mine["chime"]["ratio"] >= 1 - noise else "behind"
-        print(f"{cell[0]}: chime {mine['chime']['ratio']:.3f} of bare, noise {noise:.3f}: {verdict}")
+        for name in ("chime", "chime uring"):
+            if name in mine:
+                verdict = "not behind" if mine[name]["ratio"] >= 1 - noise else "behind"
+                print(f"{cell[0]}: {name} {mine[name]['ratio']:.3f} of bare, noise {noise:.3f}: {verdict}")
     if args.markdown:
         with open(args.markdown, "w") as f:
             f.write("\n\n".join([as_markdown(lines)] + ["\n".join("- " + a for a in about)]) + "\n")
