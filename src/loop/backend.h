@@ -9,8 +9,8 @@
  * An operation that the system took at once need not wait for its report: submit() then returns 1, the result is in op->res
  * and done is not called. Only OP_SEND and OP_SEND_MSGS end so, and not on every backend (epoll: yes).
  *
- * After cancel() a reading operation may still report what the system had taken for it already, before it ends: those bytes
- * are the owner's. OP_SEND without OP_WAIT_FIRST may report -EAGAIN (uring: so that no received buffer waits for a peer).
+ * After cancel() accepting and receiving from a stream may still report what the system had taken for it already, before it ends:
+ * those bytes are the owner's. OP_SEND without OP_WAIT_FIRST may report -EAGAIN (uring: so that no received buffer waits for a peer).
  *
  * At most one reading (accept, receive) and one writing (send, connect) operation at a time for a descriptor.
  */

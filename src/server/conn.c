@@ -407,8 +407,8 @@ static bool must_pause(const struct conn *c)
 {
 	const struct pending *p = c->pending;
 	assert(p);
-	if (c->base.worker->loop.caps.inline_send || p->full)
-		return true; /* a send that goes at once would have gone */
+	if (c->base.worker->loop.caps.inline_send || p->full || c->base.message)
+		return true; /* a send that goes at once would have gone; and what is kept has no boundaries */
 	return p->first || (p->rest && p->rest->len - p->rest->sent >= CHIME_INPUT_MAX);
 }
 
