@@ -203,6 +203,8 @@ void chime__conn_end(struct conn *c, int why, bool reset)
 	conn_go(c, CONN_CLOSING);
 	if (op_running(&c->in))
 		op_cancel(&w->loop, &c->in);
+	if (c->pending)
+		chime__pending_abandon(c->pending);
 	if (c->pending && op_running(&c->pending->out))
 		op_cancel(&w->loop, &c->pending->out);
 	if (c->base.in_call || ops_running(c))

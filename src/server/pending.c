@@ -59,6 +59,8 @@ struct pending *chime__pending_get(struct conn *c)
 static void recharge(struct pending *p)
 {
 	struct chime_worker *w = p->conn->base.worker;
+	if (p->conn->base.state >= CONN_CLOSING)
+		return; /* abandoned */
 	size_t now = p->blocks_bytes + (p->rest ? p->rest->room : 0) + (p->buf ? p->buf->room : 0);
 	if (now > p->charged)
 		stat_add(&w->stats.queued_bytes, now - p->charged);
@@ -106,6 +108,13 @@ void chime__pending_drop(struct conn *c)
 	chime__pending_unlist(p);
 	recharge(p);
 	chime__pending_tidy(c);
+}
+
+void chime__pending_abandon(struct pending *p)
+{
+	chime__pending_unlist(p);
+	stat_sub(&p->conn->base.worker->stats.queued_bytes, p->charged);
+	p->charged = 0;
 }
 
 void chime__pending_fini(struct chime_worker *w)
@@ -207,6 +216,7 @@ int chime__pending_keep(struct conn *c, const unsigned char *data, size_t len, i
 		p->rest_time_ns = time_ns; /* that of the last bytes */
 	p->rest_partial = partial && !kept;
 	recharge(p);
+	chime__worker_relieve(c->base.worker);
 	return 0;
 }
 

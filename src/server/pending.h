@@ -82,6 +82,8 @@ struct pending *chime__pending_get(struct conn *c);
 void chime__pending_tidy(struct conn *c);
 /* Throws everything away (no operation may be under way) and gives it back. */
 void chime__pending_drop(struct conn *c);
+/* The connection is ending: what waits is not waited for any more. It goes with chime__pending_drop(). */
+void chime__pending_abandon(struct pending *p);
 /* The idle ones that the worker keeps. */
 void chime__pending_fini(struct chime_worker *w);
 

@@ -47,8 +47,6 @@ static void end_stalled(struct chime_worker *w, uint64_t *counter, enum worker_t
 					     .msg = msg };
 		log_tell(w, &e);
 	}
-	/* It may be waiting for its operations to end: off the list, so that it is not found again. */
-	chime__pending_unlist(c->pending);
 	chime__conn_end(c, CHIME_ETIMEOUT, true);
 }
 
@@ -62,7 +60,6 @@ static void on_sweep(chime_timer *t, void *arg)
 		end_stalled(w, &w->stats.stalled_ended, TOLD_STALLED, "the peer takes nothing, ended");
 	while (w->lingering.first && now_ns - w->lingering.first->since_ns >= LINGER_NS) {
 		struct conn *c = w->lingering.first->conn;
-		chime__pending_unlist(c->pending);
 		chime__conn_end(c, 0, false);
 	}
 	chime__worker_sweep(w);
@@ -79,13 +76,9 @@ static void on_relieve(struct loop *lp, struct loop_task *task)
 	struct chime_worker *w = (struct chime_worker *)((char *)task - offsetof(struct chime_worker, relieve));
 	(void)lp;
 	w->relieving = false;
-	/* Those that end give back what they hold only when their operations have ended. */
-	uint64_t queued = w->stats.queued_bytes;
-	while (w->stalled.first && queued > w->queue_max) {
-		queued -= w->stalled.first->charged;
+	while (w->stalled.first && w->stats.queued_bytes > w->queue_max)
 		end_stalled(w, &w->stats.queue_ended, TOLD_QUEUE,
 			    "ceiling of all queues reached, the longest stalled peer ended");
-	}
 }
 
 void chime__worker_relieve(struct chime_worker *w)
