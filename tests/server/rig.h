@@ -44,7 +44,7 @@ static inline void rig_start(struct rig *r)
 {
 	r->w = test_calloc(1, sizeof *r->w);
 	CHECK_EQ(chime__worker_init(r->w, &r->server, &r->server.config, 0, &chime__backend_sim, &r->sim), 0);
-	r->listener = r->fds[0] = sim_listen(&r->sim);
+	r->listener = r->fds[0] = sim_listen(&r->sim, SOCK_STREAM, NULL);
 	CHECK_EQ(chime__acceptor_open(r->w, &r->served, &r->sock), 0);
 }
 

@@ -1,163 +1,50 @@
-/* A network in memory with a time of its own. */
-#include "loop/backend/sim.h"
+/* A network in memory with a time of its own: the server's side, which is the table. */
+#include "loop/backend/sim_sock.h"
+
+#include <chime/service.h>
 
 #include <assert.h>
-#include <chime/service.h>
 #include <errno.h>
-#include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
 #define FIRST 3
+#define BURST 4 /* results of one operation in a row, at most */
 
 enum {
 	OWNED,
-	WAITING,
-	ENDING
+	WAITING
 };
 
-struct bytes {
-	unsigned char *data;
-	size_t len;
-};
-
-struct sim_sock {
-	bool listener, accepted, closed, peer_ended, reset, shut, was_reset;
-	int backlog[SIM_SOCKS];
-	unsigned queued;
-	struct bytes in, out; /* from the peer; to it */
-	struct op *read, *write;
-};
-
-static void append(struct bytes *b, const void *from, size_t len)
+void sim_trace(struct sim *sim, const char *fmt, ...)
 {
-	b->data = realloc(b->data, b->len + len + 1);
-	assert(b->data);
-	memcpy(b->data + b->len, from, len);
-	b->len += len;
+	char line[256];
+	va_list ap;
+	if (!sim->trace)
+		return;
+	int n = snprintf(line, sizeof line, "%12.6f  ", (double)(sim->mono_ns - CHIME_HOUR) / 1e9);
+	va_start(ap, fmt);
+	vsnprintf(line + n, sizeof line - (size_t)n, fmt, ap);
+	va_end(ap);
+	sim->trace(sim->arg, line);
 }
 
-static void take(struct bytes *b, void *to, size_t len)
+void sim_breach(struct sim *sim, const char *fmt, ...)
 {
-	if (to)
-		memcpy(to, b->data, len);
-	memmove(b->data, b->data + len, b->len - len);
-	b->len -= len;
+	char what[256];
+	va_list ap;
+	va_start(ap, fmt);
+	vsnprintf(what, sizeof what, fmt, ap);
+	va_end(ap);
+	sim_trace(sim, "BREACH: %s", what);
+	if (sim->breach)
+		sim->breach(sim->arg, what);
+	fprintf(stderr, "%s\n", what);
+	abort();
 }
-
-/* ---- the peers' side ---- */
-
-void sim_init(struct sim *sim)
-{
-	*sim = (struct sim){
-		.window = 65536, .inline_send = true, .mono_ns = CHIME_HOUR, .real_ns = 1473765080 * CHIME_SEC
-	};
-	sim->ending_end = &sim->ending;
-	chime__buf_pool_init(&sim->pool, 2 * CHIME_INPUT_MAX, 8);
-}
-
-void sim_fini(struct sim *sim)
-{
-	for (int i = 0; i < SIM_SOCKS; i++)
-		if (sim->sock[i]) {
-			free(sim->sock[i]->in.data);
-			free(sim->sock[i]->out.data);
-			free(sim->sock[i]);
-		}
-	chime__buf_pool_fini(&sim->pool);
-}
-
-void sim_pass(struct sim *sim, int64_t ns)
-{
-	sim->mono_ns += ns;
-	sim->real_ns += ns;
-}
-
-static int new_sock(struct sim *sim)
-{
-	for (int fd = FIRST; fd < SIM_SOCKS; fd++)
-		if (!sim->sock[fd]) {
-			sim->sock[fd] = calloc(1, sizeof(struct sim_sock));
-			assert(sim->sock[fd]);
-			return fd;
-		}
-	assert(!"more sockets than SIM_SOCKS");
-	return -1;
-}
-
-int sim_listen(struct sim *sim)
-{
-	int fd = new_sock(sim);
-	sim->sock[fd]->listener = true;
-	sim->opened++;
-	return fd;
-}
-
-int sim_connect(struct sim *sim, int listener)
-{
-	struct sim_sock *l = sim->sock[listener];
-	assert(l->listener && !l->closed);
-	int fd = new_sock(sim);
-	l->backlog[l->queued++] = fd;
-	return fd;
-}
-
-void sim_write(struct sim *sim, int peer, const void *bytes, size_t len)
-{
-	struct sim_sock *s = sim->sock[peer];
-	assert(!s->peer_ended);
-	if (s->closed)
-		s->was_reset = true; /* what a kernel says to data for nobody */
-	else
-		append(&s->in, bytes, len);
-}
-
-void sim_end(struct sim *sim, int peer)
-{
-	sim->sock[peer]->peer_ended = true;
-}
-
-void sim_reset(struct sim *sim, int peer)
-{
-	sim->sock[peer]->reset = true;
-	sim->sock[peer]->in.len = 0;
-}
-
-size_t sim_read(struct sim *sim, int peer, void *buf, size_t max)
-{
-	struct sim_sock *s = sim->sock[peer];
-	size_t n = s->out.len < max ? s->out.len : max;
-	take(&s->out, buf, n);
-	return n;
-}
-
-size_t sim_readable(const struct sim *sim, int peer)
-{
-	return sim->sock[peer]->out.len;
-}
-
-bool sim_ended(const struct sim *sim, int peer)
-{
-	return sim->sock[peer]->shut || sim->sock[peer]->closed;
-}
-
-bool sim_closed(const struct sim *sim, int peer)
-{
-	return sim->sock[peer]->closed;
-}
-
-bool sim_was_reset(const struct sim *sim, int peer)
-{
-	return sim->sock[peer]->was_reset;
-}
-
-size_t sim_unread(const struct sim *sim, int peer)
-{
-	return sim->sock[peer]->in.len;
-}
-
-/* ---- the server's side: the table ---- */
 
 static int sim_probe(struct backend_caps *caps)
 {
@@ -173,7 +60,26 @@ static int sim_open(struct loop *lp, void *arg)
 
 static void sim_shut(struct loop *lp)
 {
+	struct sim *sim = lp->impl;
+	for (int fd = FIRST; fd < SIM_SOCKS; fd++)
+		if (sim->fds[fd] && (sim->fds[fd]->read.op || sim->fds[fd]->write.op))
+			sim_breach(sim, "the loop is shut with an operation under way on fd %d", fd);
 	lp->impl = NULL;
+}
+
+/* ---- time ---- */
+
+/* The way from one result to the next takes a little, and somebody may set the clock. */
+static void spend(struct sim *sim)
+{
+	const struct sim_weather *weather = &sim->weather;
+	if (weather->pace_ns)
+		sim_pass(sim, 1 + (int64_t)sim_random(sim, (uint64_t)weather->pace_ns));
+	if (sim_chance(sim, weather->clock_step)) {
+		int64_t step = (int64_t)sim_random(sim, 2 * (uint64_t)weather->clock_step_ns + 1);
+		sim->real_ns += step - weather->clock_step_ns;
+		sim_trace(sim, "the clock is set by %+.6f s", (double)(step - weather->clock_step_ns) / 1e9);
+	}
 }
 
 static int64_t sim_mono(struct loop *lp)
@@ -183,160 +89,370 @@ static int64_t sim_mono(struct loop *lp)
 
 static int64_t sim_real(struct loop *lp)
 {
-	return ((struct sim *)lp->impl)->real_ns;
+	struct sim *sim = lp->impl;
+	if (sim->weather.pace_ns)
+		sim_pass(sim, 1);
+	return sim->real_ns;
 }
+
+/* ---- operations ---- */
 
 static bool reads(const struct op *op)
 {
 	return op->kind <= OP_RECV_MSGS;
 }
 
-static int send_now(struct sim *sim, const struct op *op)
+static struct sim_place *place_of(struct sim_sock *s, const struct op *op)
 {
-	struct sim_sock *s = sim->sock[op->fd];
-	size_t room = s->out.len < sim->window ? sim->window - s->out.len : 0, sent = 0;
-	if (s->reset)
-		return -ECONNRESET;
-	if (s->shut)
-		return -EPIPE;
-	if (sim->send_max && room > sim->send_max)
-		room = sim->send_max;
-	if (room == 0)
-		return -EAGAIN;
-	for (unsigned i = 0; i < op->n && sent < room; i++) {
-		size_t len = op->u.iov[i].iov_len < room - sent ? op->u.iov[i].iov_len : room - sent;
-		append(&s->out, op->u.iov[i].iov_base, len);
-		sent += len;
+	return reads(op) ? &s->read : &s->write;
+}
+
+static const char *name_of(const struct op *op)
+{
+	static const char *const names[] = { "accept", "receive", "receive", "receive", "send", "send", "connect" };
+	return names[op->kind];
+}
+
+static uint64_t add_bytes(uint64_t sum, const unsigned char *bytes, size_t len)
+{
+	while (len >= 8) {
+		uint64_t word;
+		memcpy(&word, bytes, 8);
+		sum = (sum ^ word) * 0x9e3779b97f4a7c15u;
+		sum ^= sum >> 29;
+		bytes += 8;
+		len -= 8;
 	}
-	return (int)sent;
+	while (len--)
+		sum = (sum ^ *bytes++) * 0x100000001b3u;
+	return sum;
+}
+
+static uint64_t add_pieces(uint64_t sum, const struct iovec *iov, int n)
+{
+	sum = add_bytes(sum, (const unsigned char *)iov, (size_t)n * sizeof *iov);
+	for (int i = 0; i < n; i++)
+		sum = add_bytes(sum, iov[i].iov_base, iov[i].iov_len);
+	return sum;
+}
+
+/* Over all that must stay as it is until the last report. */
+static uint64_t sum_of(const struct op *op)
+{
+	uint64_t sum = 1;
+	if (op->kind == OP_SEND)
+		return add_pieces(sum, op->u.iov, op->n);
+	if (op->kind == OP_SEND_MSGS)
+		for (unsigned i = 0; i < op->n; i++)
+			sum = add_pieces(sum, op->u.msgs[i].iov, op->u.msgs[i].n);
+	return sum;
+}
+
+static void check_untouched(struct sim *sim, const struct sim_place *place)
+{
+	const struct op *op = place->op, *seen = &place->seen;
+	if (op->fd != seen->fd || op->done != seen->done || op->kind != seen->kind || op->n != seen->n ||
+	    op->u.iov != seen->u.iov || op->state != WAITING)
+		sim_breach(sim, "the %s on fd %d was changed while it was under way", name_of(seen), seen->fd);
+	if (!reads(op) && place->sum != sum_of(op))
+		sim_breach(sim, "what is being sent on fd %d was changed", seen->fd);
+}
+
+static struct sim_sock *check_submit(struct sim *sim, const struct op *op)
+{
+	struct sim_sock *s = op->fd >= 0 && op->fd < SIM_SOCKS ? sim->fds[op->fd] : NULL;
+	if (!s)
+		sim_breach(sim, "a %s on fd %d, which is closed", name_of(op), op->fd);
+	if (op->state != OWNED)
+		sim_breach(sim, "a %s on fd %d is submitted while it is under way", name_of(op), op->fd);
+	if (place_of(s, op)->op)
+		sim_breach(sim, "a second %s on fd %d", name_of(op), op->fd);
+	bool fits = s->kind == SIM_LISTENER     ? op->kind == OP_ACCEPT
+		    : s->kind == SIM_DGRAM      ? op->kind == OP_RECV_MSGS || op->kind == OP_SEND_MSGS
+		    : op->kind == OP_SEND       ? true
+		    : s->type == SOCK_SEQPACKET ? op->kind == OP_RECV_MSG
+						: op->kind == OP_RECV;
+	if (!fits)
+		sim_breach(sim, "a %s (kind %u) on fd %d, which is not for that", name_of(op), op->kind, op->fd);
+	return s;
 }
 
 static int sim_submit(struct loop *lp, struct op *op)
 {
 	struct sim *sim = lp->impl;
-	struct sim_sock *s = sim->sock[op->fd];
-	assert(op->state == OWNED && s && !s->closed);
-	if (reads(op)) {
-		assert(!s->read && (op->kind == OP_ACCEPT) == s->listener);
-		s->read = op;
-	} else {
-		assert(!s->write && op->kind == OP_SEND && op->n > 0);
-		if (sim->inline_send && !(op->flags & OP_WAIT_FIRST)) {
-			op->res = send_now(sim, op);
-			if (op->res != -EAGAIN)
-				return 1;
-		}
-		s->write = op;
+	struct sim_sock *s = check_submit(sim, op);
+	struct sim_place *place = place_of(s, op);
+	sim->events++;
+	if (sim_chance(sim, sim->weather.no_memory)) {
+		sim_trace(sim, "fd %d: %s refused", op->fd, name_of(op));
+		sim->no_memories++;
+		s->view.refused_op = true;
+		return -ENOMEM;
 	}
+	if (!reads(op) && sim->inline_send && !(op->flags & OP_WAIT_FIRST) &&
+	    !sim_chance(sim, sim->weather.late_send)) {
+		op->res = sim_send(sim, s, op);
+		if (op->res != -EAGAIN || op->flags & OP_NOWAIT) {
+			sim_trace(sim, "fd %d: send, %d at once", op->fd, op->res);
+			return 1;
+		}
+	}
+	sim_trace(sim, "fd %d: %s%s%s", op->fd, name_of(op), op->flags & OP_WAIT_FIRST ? ", waits" : "",
+		  op->flags & OP_NOWAIT ? ", now" : "");
 	op->state = WAITING;
+	*place = (struct sim_place){ .op = op, .seen = *op };
+	if (!reads(op)) {
+		place->sum = sum_of(op);
+		s->view.send_ns = sim->mono_ns;
+	}
+	sim_delay(sim, place);
 	return 0;
 }
 
 static void sim_cancel(struct loop *lp, struct op *op)
 {
 	struct sim *sim = lp->impl;
-	if (op->state != WAITING)
+	struct sim_sock *s = op->fd >= 0 && op->fd < SIM_SOCKS ? sim->fds[op->fd] : NULL;
+	if (op->state != WAITING || !s || place_of(s, op)->op != op)
 		return;
-	*(reads(op) ? &sim->sock[op->fd]->read : &sim->sock[op->fd]->write) = NULL;
-	op->state = ENDING;
-	op->res = -ECANCELED;
-	op->next = NULL;
-	*sim->ending_end = op;
-	sim->ending_end = &op->next;
+	sim_trace(sim, "fd %d: cancel %s", op->fd, name_of(op));
+	place_of(s, op)->ending = true;
+	sim_delay(sim, place_of(s, op));
 }
 
-static void report(struct loop *lp, struct op *op, struct op_event *ev, bool more)
+static void report(struct loop *lp, struct sim_sock *s, struct op *op, struct op_event *ev, bool more)
 {
 	struct sim *sim = lp->impl;
+	struct sim_place *place = place_of(s, op);
+	check_untouched(sim, place);
 	ev->more = more;
-	if (!more) {
-		*(reads(op) ? &sim->sock[op->fd]->read : &sim->sock[op->fd]->write) = NULL;
+	sim->events++;
+	if (more) {
+		sim_delay(sim, place);
+	} else {
+		if (!reads(op))
+			s->view.send_ns = 0;
+		*place = (struct sim_place){ 0 };
 		op->state = OWNED;
 	}
 	op->done(lp, op, ev);
 }
 
-static int accept_one(struct loop *lp, struct op *op, struct sim_sock *s)
+static void report_end(struct loop *lp, struct sim_sock *s, struct op *op, int res)
 {
-	struct sim *sim = lp->impl;
+	spend(lp->impl);
+	sim_trace(lp->impl, "fd %d: %s ends, %d", op->fd, name_of(op), res);
+	report(lp, s, op, &(struct op_event){ .res = res, .end = op->kind == OP_RECV_MSG && res == 0 }, false);
+}
+
+static void do_accept(struct loop *lp, struct sim_sock *l, struct op *op)
+{
+	static const int shortages[] = { -EMFILE, -ENFILE, -ENOBUFS, -ENOMEM };
 	static const chime_addr peer;
-	if (s->queued == 0)
-		return -EAGAIN;
-	if (sim->accept_err) {
-		report(lp, op, &(struct op_event){ .res = sim->accept_err }, false);
-		return 0;
+	struct sim *sim = lp->impl;
+	struct sim_sock *s = sim->socks[l->backlog[0]];
+	int err = sim->accept_err;
+	if (!err && sim_chance(sim, sim->weather.emfile))
+		err = shortages[sim_random(sim, 4)];
+	if (!err)
+		err = sim_new_fd(sim, s);
+	if (err < 0) {
+		report_end(lp, l, op, err);
+		return;
 	}
-	int fd = s->backlog[0];
-	memmove(s->backlog, s->backlog + 1, --s->queued * sizeof *s->backlog);
-	sim->sock[fd]->accepted = true;
-	sim->opened++;
-	report(lp, op, &(struct op_event){ .res = fd, .peer = &peer }, true);
-	return 0;
+	memmove(l->backlog, l->backlog + 1, --l->queued * sizeof *l->backlog);
+	spend(sim);
+	sim_trace(sim, "fd %d: accepts peer %d as fd %d%s", l->fd, s->number, s->fd,
+		  l->read.ending ? ", after cancel" : "");
+	report(lp, l, op, &(struct op_event){ .res = s->fd, .peer = &peer }, true);
 }
 
-static int recv_one(struct loop *lp, struct op *op, struct sim_sock *s)
+/* One that nobody references any more must not be looked at. */
+static void put_buf(struct buf *b, size_t len)
 {
-	struct sim *sim = lp->impl;
-	if (s->reset) {
-		report(lp, op, &(struct op_event){ .res = -ECONNRESET }, false);
-		return 0;
-	}
-	if (s->in.len == 0) {
-		if (!s->peer_ended)
-			return -EAGAIN;
-		report(lp, op, &(struct op_event){ .res = 0 }, false);
-		return 0;
-	}
-	struct buf *b = chime__buf_get(&sim->pool);
-	assert(b);
-	size_t n = s->in.len < CHIME_INPUT_MAX ? s->in.len : CHIME_INPUT_MAX;
-	if (sim->recv_max && n > sim->recv_max)
-		n = sim->recv_max;
-	take(&s->in, b->data, n);
-	report(lp, op, &(struct op_event){ .res = (int)n, .buf = b }, true);
+	if (b->refs == 1)
+		memset(b->data - BUF_HEADROOM, '!', len + BUF_HEADROOM);
 	buf_unref(b);
-	return 0;
 }
 
-/* Does what can be done on one socket. How much that was. */
-static int serve(struct loop *lp, int fd)
+static struct buf *get_buf(struct sim *sim, size_t len)
 {
-	struct sim *sim = lp->impl;
-	struct sim_sock *s = sim->sock[fd];
-	struct op *op = s->read;
-	int n = 0;
-	if (op) {
-		int err = s->listener ? accept_one(lp, op, s) : recv_one(lp, op, s);
-		if (err == 0)
-			n++;
-		else if (op->flags & OP_NOWAIT) {
-			report(lp, op, &(struct op_event){ .res = -EAGAIN }, false);
-			n++;
-		}
-	}
-	op = s->write;
-	if (op) {
-		int res = send_now(sim, op);
-		if (res != -EAGAIN) {
-			report(lp, op, &(struct op_event){ .res = res }, false);
-			n++;
-		}
-	}
-	return n;
+	struct buf *b = chime__buf_get(len > sim->small.room ? &sim->large : &sim->small);
+	assert(b);
+	memset(b->headroom, '?', sizeof b->headroom);
+	return b;
 }
 
-static int run_ending(struct loop *lp)
+static void note_receipt(struct sim *sim, struct sim_sock *s, int64_t from_ns, bool over)
+{
+	if (s->view.receipt_count == s->receipt_room) {
+		s->receipt_room = s->receipt_room ? 2 * s->receipt_room : 16;
+		s->receipts = realloc(s->receipts, s->receipt_room * sizeof *s->receipts);
+		assert(s->receipts);
+	}
+	s->receipts[s->view.receipt_count++] = (struct sim_receipt){ s->view.received, from_ns, from_ns, over };
+	s->view.received_ns = sim->moved_ns = sim->mono_ns;
+}
+
+static void do_recv(struct loop *lp, struct sim_sock *s, struct op *op)
 {
 	struct sim *sim = lp->impl;
+	bool message = s->type == SOCK_SEQPACKET, after = s->read.ending;
+	if (s->in.len == 0 && s->in.message_count == 0) {
+		report_end(lp, s, op, s->reset ? -ECONNRESET : 0);
+		return;
+	}
+	size_t n = message ? sim_first(&s->in)->len : s->in.len < CHIME_INPUT_MAX ? s->in.len : CHIME_INPUT_MAX;
+	if (!message && sim->recv_max && n > sim->recv_max)
+		n = sim->recv_max;
+	if (!message && n > 1 && sim_chance(sim, sim->weather.short_read))
+		n = 1 + (size_t)sim_random(sim, n);
+	spend(sim);
+	struct buf *b = get_buf(sim, n);
+	sim_get(&s->in, b->data, n);
+	if (message)
+		sim_message_gone(&s->in);
+	s->view.received += message ? 1 : n;
+	unsigned i = s->view.receipt_count;
+	note_receipt(sim, s, sim->real_ns, after || s->write.op);
+	sim_trace(sim, "fd %d: receives %zu%s", op->fd, n, after ? " after cancel" : "");
+	report(lp, s, op, &(struct op_event){ .res = (int)n, .buf = b }, true);
+	s->receipts[i].to_ns = sim->real_ns;
+	put_buf(b, n);
+}
+
+static void do_recv_msgs(struct loop *lp, struct sim_sock *s, struct op *op)
+{
+	struct sim *sim = lp->impl;
+	struct op_msg msgs[OP_MSGS];
+	struct sim_sock *from[OP_MSGS];
+	unsigned most = OP_MSGS, n = 0;
+	if (sim_chance(sim, sim->weather.short_read))
+		most = 1 + (unsigned)sim_random(sim, OP_MSGS);
+	spend(sim);
+	for (; n < most && s->in.message_count; n++) {
+		const struct sim_message *m = sim_first(&s->in);
+		struct buf *b = get_buf(sim, m->len);
+		from[n] = sim->socks[m->peer];
+		msgs[n] = (struct op_msg){ .buf = b, .data = b->data, .len = m->len, .peer = from[n]->addr };
+		sim_get(&s->in, b->data, m->len);
+		sim_message_gone(&s->in);
+		from[n]->view.received++;
+		note_receipt(sim, from[n], sim->real_ns, s->read.ending);
+	}
+	sim_trace(sim, "fd %d: receives %u messages", op->fd, n);
+	report(lp, s, op, &(struct op_event){ .res = (int)n, .msgs = msgs }, true);
+	for (unsigned i = 0; i < n; i++) {
+		for (unsigned k = from[i]->view.receipt_count;
+		     k-- > 0 && from[i]->receipts[k].to_ns == from[i]->receipts[k].from_ns;)
+			from[i]->receipts[k].to_ns = sim->real_ns;
+		put_buf(msgs[i].buf, msgs[i].len);
+	}
+}
+
+/* One result of a reading operation. */
+static void do_read(struct loop *lp, struct sim_sock *s, struct op *op)
+{
+	struct sim *sim = lp->impl;
+	bool can = sim_can_read(sim, s);
+	if (s->read.ending) {
+		const struct sim_weather *weather = &sim->weather;
+		bool last = s->kind == SIM_CONN && s->in.len == 0 && s->in.message_count == 0;
+		bool messages = s->type != SOCK_STREAM && s->kind != SIM_LISTENER;
+		if (!can || (messages && !last) ||
+		    !sim_chance(sim, last ? weather->late_cancel : weather->over_delivery)) {
+			report_end(lp, s, op, -ECANCELED);
+			return;
+		}
+	}
+	if (!can)
+		report_end(lp, s, op, -EAGAIN); /* OP_NOWAIT: or it would not be here */
+	else if (s->kind == SIM_LISTENER)
+		do_accept(lp, s, op);
+	else if (s->kind == SIM_DGRAM)
+		do_recv_msgs(lp, s, op);
+	else
+		do_recv(lp, s, op);
+}
+
+static void do_write(struct loop *lp, struct sim_sock *s, struct op *op)
+{
+	struct sim *sim = lp->impl;
+	check_untouched(sim, &s->write);
+	bool may = op->kind == OP_SEND && !(op->flags & OP_WAIT_FIRST);
+	int res = -ECANCELED;
+	if (!s->write.ending || sim_chance(sim, sim->weather.late_cancel)) {
+		res = may && sim_chance(sim, sim->weather.first_again) ? -EAGAIN : sim_send(sim, s, op);
+		if (res == -EAGAIN && s->write.ending)
+			res = -ECANCELED;
+		else if (res == -EAGAIN && !(op->flags & OP_NOWAIT) && !(may && sim->weather.first_again))
+			return; /* a message that has no room yet */
+	}
+	report_end(lp, s, op, res);
+}
+
+/* ---- a wait ---- */
+
+static bool runnable(const struct sim *sim, const struct sim_sock *s, bool write)
+{
+	const struct sim_place *place = write ? &s->write : &s->read;
+	if (!place->op)
+		return false;
+	if (place->ending || place->op->flags & OP_NOWAIT)
+		return true;
+	return write ? sim_can_write(sim, s) || (sim->weather.first_again && !(place->op->flags & OP_WAIT_FIRST))
+		     : sim_can_read(sim, s);
+}
+
+struct turn {
+	uint16_t item[2 * SIM_SOCKS]; /* 2 * descriptor + write */
+	unsigned n;
+	int64_t next_ns; /* when another comes */
+};
+
+static void collect(const struct sim *sim, struct turn *turn)
+{
+	turn->n = 0;
+	turn->next_ns = INT64_MAX;
+	for (int fd = FIRST; fd < sim->fd_max; fd++)
+		for (int write = 0; sim->fds[fd] && write < 2; write++) {
+			const struct sim_sock *s = sim->fds[fd];
+			int64_t at_ns = write ? s->write.at_ns : s->read.at_ns;
+			if (write && s->write.op && s->kind == SIM_DGRAM && s->full_until_ns > at_ns)
+				at_ns = s->full_until_ns;
+			if (at_ns > sim->mono_ns && (write ? s->write.op : s->read.op)) {
+				if (at_ns < turn->next_ns)
+					turn->next_ns = at_ns;
+			} else if (runnable(sim, s, write)) {
+				turn->item[turn->n++] = (uint16_t)(2 * fd + write);
+			}
+		}
+}
+
+static void shuffle(struct sim *sim, struct turn *turn)
+{
+	for (unsigned i = turn->n; i > 1; i--) {
+		unsigned k = (unsigned)sim_random(sim, i);
+		uint16_t item = turn->item[i - 1];
+		turn->item[i - 1] = turn->item[k];
+		turn->item[k] = item;
+	}
+}
+
+static int run_item(struct loop *lp, int fd, bool write)
+{
+	struct sim *sim = lp->impl;
+	struct sim_sock *s = sim->fds[fd];
+	unsigned most = sim->weather.shuffle ? 1 + (unsigned)sim_random(sim, BURST) : 1;
 	int n = 0;
-	while (sim->ending) {
-		struct op *op = sim->ending;
-		sim->ending = op->next;
-		if (!sim->ending)
-			sim->ending_end = &sim->ending;
-		op->state = OWNED;
-		op->done(lp, op, &(struct op_event){ .res = op->res });
+	/* It may have been closed meanwhile, and the number be another's. */
+	while (s && sim->fds[fd] == s && most-- && runnable(sim, s, write) &&
+	       (write ? s->write.at_ns : s->read.at_ns) <= sim->mono_ns) {
 		n++;
+		if (write)
+			do_write(lp, s, s->write.op);
+		else
+			do_read(lp, s, s->read.op);
 	}
 	return n;
 }
@@ -344,17 +460,25 @@ static int run_ending(struct loop *lp)
 static int sim_wait(struct loop *lp, int64_t timeout_ns)
 {
 	struct sim *sim = lp->impl;
+	struct turn turn;
 	int n = 0;
-	lp->now_ns = sim->mono_ns;
-	for (int fd = FIRST; fd < SIM_SOCKS; fd++)
-		if (sim->sock[fd] && !sim->sock[fd]->closed)
-			n += serve(lp, fd);
-	n += run_ending(lp);
-	if (n == 0 && !sim->woken && timeout_ns > 0) {
-		sim_pass(sim, timeout_ns);
-		lp->now_ns = sim->mono_ns;
+	collect(sim, &turn);
+	if (turn.n == 0 && !sim->woken && timeout_ns != 0) {
+		int64_t until_ns = timeout_ns > 0 ? sim->mono_ns + timeout_ns : INT64_MAX;
+		if (turn.next_ns < until_ns)
+			until_ns = turn.next_ns;
+		if (until_ns == INT64_MAX)
+			sim_breach(sim, "the loop waits, and nothing will ever come");
+		if (until_ns > sim->mono_ns)
+			sim_pass(sim, until_ns - sim->mono_ns);
+		collect(sim, &turn);
 	}
 	sim->woken = false;
+	lp->now_ns = sim->mono_ns;
+	if (sim->weather.shuffle)
+		shuffle(sim, &turn);
+	for (unsigned i = 0; i < turn.n; i++)
+		n += run_item(lp, turn.item[i] / 2, turn.item[i] & 1);
 	return n;
 }
 
@@ -363,14 +487,29 @@ static void sim_wake(struct loop *lp)
 	((struct sim *)lp->impl)->woken = true;
 }
 
+/* ---- ending ---- */
+
 static int sim_close(struct loop *lp, int fd, bool reset)
 {
 	struct sim *sim = lp->impl;
-	struct sim_sock *s = sim->sock[fd];
-	assert(s && !s->closed && !s->read && !s->write);
+	struct sim_sock *s = fd >= 0 && fd < SIM_SOCKS ? sim->fds[fd] : NULL;
+	sim->events++;
+	if (!s)
+		sim_breach(sim, "fd %d is closed twice", fd);
+	if (s->read.op || s->write.op)
+		sim_breach(sim, "fd %d is closed with a %s under way", fd, s->read.op ? "read" : "send");
 	s->closed = true;
-	if (reset || s->in.len)
+	s->view.closed_ns = sim->mono_ns;
+	if (s->kind == SIM_CONN && (reset || s->in.len || s->in.message_count))
 		s->was_reset = true;
+	for (unsigned i = 0; i < s->queued; i++) { /* nobody will accept them */
+		struct sim_sock *left = sim->socks[s->backlog[i]];
+		left->closed = left->was_reset = true;
+	}
+	sim_trace(sim, "fd %d: closed%s", fd, s->was_reset ? " with a reset" : "");
+	s->queued = 0;
+	s->fd = -1;
+	sim->fds[fd] = NULL;
 	sim->closed++;
 	return 0;
 }
@@ -378,11 +517,16 @@ static int sim_close(struct loop *lp, int fd, bool reset)
 static int sim_shutdown(struct loop *lp, int fd, int how)
 {
 	struct sim *sim = lp->impl;
+	struct sim_sock *s = fd >= 0 && fd < SIM_SOCKS ? sim->fds[fd] : NULL;
+	if (!s || s->write.op)
+		sim_breach(sim, "fd %d is shut down %s", fd, s ? "with a send under way" : "after its close");
 	if (how != SHUT_WR)
 		return -EINVAL;
-	if (sim->sock[fd]->reset)
+	if (s->reset)
 		return -ENOTCONN;
-	sim->sock[fd]->shut = true;
+	sim_trace(sim, "fd %d: shut down", fd);
+	s->shut = true;
+	s->view.shut_ns = sim->mono_ns;
 	return 0;
 }
 

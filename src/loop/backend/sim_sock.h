@@ -1,0 +1,70 @@
+/*
+ * loop/backend/sim_sock.h - the sockets of the simulated network: what they hold, and what can be done on them now.
+ */
+#ifndef LOOP_BACKEND_SIM_SOCK_H
+#define LOOP_BACKEND_SIM_SOCK_H
+
+#include "loop/backend/sim.h"
+
+/* Bytes in order; on message sockets with the length of each message, and of datagrams the peer. */
+struct sim_queue {
+	unsigned char *data;
+	size_t at, len, room;
+	struct sim_message {
+		size_t len;
+		int peer;
+	} * messages;
+	unsigned message_at, message_count, message_room;
+};
+
+enum sim_kind {
+	SIM_LISTENER,
+	SIM_CONN,
+	SIM_DGRAM,
+	SIM_PEER /* a datagram peer: no socket of the server's */
+};
+
+/* One place of a socket for an operation. */
+struct sim_place {
+	struct op *op;
+	struct op seen; /* as it was submitted */
+	uint64_t sum;   /* of what is to be sent */
+	bool ending;    /* cancel() was called */
+	int64_t at_ns;  /* no result before */
+};
+
+struct sim_sock {
+	enum sim_kind kind;
+	int type, number, fd;
+	chime_addr addr;
+	bool closed, peer_ended, reset, shut, was_reset;
+	int *backlog;
+	unsigned queued, backlog_room;
+	struct sim_queue in, out; /* from the peer; to it */
+	struct sim_place read, write;
+	unsigned room;         /* SIM_PEER: messages */
+	int64_t full_until_ns; /* SIM_DGRAM */
+	struct sim_view view;
+	struct sim_receipt *receipts;
+	unsigned receipt_room;
+};
+
+void sim_put(struct sim_queue *q, const void *bytes, size_t len, int peer, bool message);
+void sim_get(struct sim_queue *q, void *to, size_t len);
+/* The next message's length and sender; there must be one. */
+const struct sim_message *sim_first(const struct sim_queue *q);
+/* After sim_get() of its bytes. */
+void sim_message_gone(struct sim_queue *q);
+
+struct sim_sock *sim_new_sock(struct sim *sim, enum sim_kind kind, int type);
+int sim_new_fd(struct sim *sim, struct sim_sock *s);
+/* Perhaps the next result in that place comes later. */
+void sim_delay(struct sim *sim, struct sim_place *place);
+
+/* What a write operation would report now: bytes or messages that it took, or an error. */
+int sim_send(struct sim *sim, struct sim_sock *s, const struct op *op);
+/* Whether there is something to report other than -EAGAIN. */
+bool sim_can_read(const struct sim *sim, const struct sim_sock *s);
+bool sim_can_write(const struct sim *sim, const struct sim_sock *s);
+
+#endif

@@ -1,0 +1,502 @@
+/* A history: what the seed makes of it, the run, and what must hold after every turn and at the end. */
+#include "sim/world.h"
+
+#include <chime/error.h>
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define TURNS_MAX 400000
+#define LINGER_NS (5 * CHIME_SEC) /* as in src/server/worker.c */
+#define SWEEP_NS CHIME_SEC
+
+uint64_t pick(struct world *w, uint64_t limit)
+{
+	return sim_random(&w->sim, limit);
+}
+
+bool often(struct world *w, unsigned in_1000)
+{
+	return sim_chance(&w->sim, in_1000);
+}
+
+static void on_breach(void *arg, const char *what)
+{
+	struct world *w = here;
+	(void)arg;
+	snprintf(w->what, sizeof w->what, "%s", what);
+	longjmp(w->out, 1);
+}
+
+void breach(struct world *w, const char *fmt, ...)
+{
+	char what[sizeof w->what];
+	va_list ap;
+	va_start(ap, fmt);
+	vsnprintf(what, sizeof what, fmt, ap);
+	va_end(ap);
+	sim_trace(&w->sim, "BREACH: %s", what);
+	on_breach(w, what);
+	abort();
+}
+
+/* ---- what the seed makes of it ---- */
+
+/* Seldom, sometimes or mostly. */
+static unsigned some(struct world *w)
+{
+	static const unsigned levels[] = { 0, 10, 100, 500, 900 };
+	return levels[pick(w, 5)];
+}
+
+static void make_weather(struct world *w)
+{
+	struct sim *sim = &w->sim;
+	struct sim_weather *weather = &sim->weather;
+	weather->pace_ns = 1 + (int64_t)pick(w, often(w, 200) ? 300 * CHIME_USEC : 5 * CHIME_USEC);
+	weather->delay_ns = 20 * CHIME_MSEC;
+	weather->shuffle = often(w, 900);
+	weather->short_read = some(w);
+	weather->short_write = some(w);
+	weather->delay = some(w);
+	weather->clock_step = often(w, 300) ? 20 : 0;
+	weather->clock_step_ns = often(w, 500) ? 3 * CHIME_SEC : 40 * CHIME_HOUR;
+	weather->emfile = often(w, 300) ? 300 : 0;
+	weather->enobufs = often(w, 200) ? 50 : 0;
+	weather->full = often(w, 300) ? 200 : 0;
+	weather->no_memory = often(w, 100) ? 5 : 0;
+	sim->inline_send = often(w, 500);
+	weather->late_send = often(w, 300) ? 500 : 0;
+	if (often(w, 500)) { /* as on a ring */
+		sim->inline_send = false;
+		weather->first_again = often(w, 700) ? 200 : 0;
+		weather->over_delivery = some(w);
+		weather->late_cancel = some(w);
+	}
+	if (often(w, 100))
+		sim->fd_max = 8 + (int)pick(w, 10);
+	sim->recv_max = often(w, 300) ? 1 + pick(w, 3000) : 0;
+	sim->window = often(w, 400) ? 100 + pick(w, 2000) : 65536;
+}
+
+static void make_place(struct world *w, struct place *p)
+{
+	static const int64_t chunks[] = { 1, 7, 100, 1024, 1024, 4096, 65536 };
+	unsigned kind = (unsigned)pick(w, 10);
+	p->type = kind < 7 ? SOCK_STREAM : kind < 8 ? SOCK_SEQPACKET : SOCK_DGRAM;
+	p->answers = (enum answering)(often(w, 550) ? STAMP : pick(w, 3));
+	if (p->type != SOCK_STREAM && p->answers == LATER)
+		p->answers = ECHO;
+	p->unix_dgram = p->type == SOCK_DGRAM && often(w, 600);
+	p->stamp = (struct chime_stamp_config){ .chunk = chunks[pick(w, 7)],
+						.format = (int)pick(w, CHIME_STAMP_FORMATS),
+						.frame = often(w, 350),
+						.utc = often(w, 500) };
+	place_service(p);
+	p->served.service = &p->service;
+	p->served.config = &p->stamp;
+	p->served.set.workers = 1;
+	p->served.idle_timeout_ns = often(w, 700) ? CHIME_FOREVER : (1 + (int64_t)pick(w, 50)) * CHIME_SEC;
+	p->served.rate = often(w, 700) ? 0 : 20;
+	p->sock = (struct listen_sock){ .family = p->type == SOCK_DGRAM && p->unix_dgram ? AF_UNIX : AF_INET,
+					.type = p->type,
+					.fds = p->fds };
+	if (chime_addr_parse(&p->sock.addr, p->unix_dgram ? "/server" : "127.0.0.1:9999") < 0)
+		breach(w, "no address");
+	p->fd = p->fds[0] = sim_listen(&w->sim, p->type, &p->sock.addr);
+}
+
+static void on_log(void *arg, const struct chime_log_event *e)
+{
+	struct world *w = arg;
+	sim_trace(&w->sim, "        log %s conn=%llu %s %s", e->event, (unsigned long long)e->conn, e->op ? e->op : "",
+		  e->msg ? e->msg : "");
+}
+
+static void make_server(struct world *w)
+{
+	struct chime_server_config *config = &w->server.config;
+	*config = (struct chime_server_config)CHIME_SERVER_CONFIG_INIT;
+	config->workers = 1;
+	config->grace_ns = often(w, 800) ? 5 * CHIME_SEC : (int64_t)pick(w, 60) * CHIME_SEC;
+	config->stall_timeout_ns = often(w, 300) ? (1 + (int64_t)pick(w, 10)) * CHIME_SEC : 60 * CHIME_SEC;
+	config->queue_conn_max = often(w, 300) ? 500 + pick(w, 5000) : 1 << 20;
+	config->queue_total_max = often(w, 200) ? 20000 + pick(w, 50000) : 256u << 20;
+	if (w->sim.trace) {
+		config->log = on_log;
+		config->log_arg = w;
+		config->log_level = CHIME_LOG_DEBUG;
+	}
+	w->server.max_conns = often(w, 200) ? 1 + pick(w, 6) : 1000;
+	w->w = calloc(1, sizeof *w->w);
+	if (!w->w || chime__worker_init(w->w, &w->server, config, 0, &chime__backend_sim, &w->sim) < 0)
+		breach(w, "no worker");
+	w->w->loop.caps.shared_bufs = often(w, 500);
+	w->places = 1 + (unsigned)pick(w, PLACES);
+	for (unsigned i = 0; i < w->places; i++)
+		make_place(w, &w->place[i]);
+}
+
+static void open_places(struct world *w)
+{
+	for (unsigned i = 0; i < w->places; i++) {
+		struct place *p = &w->place[i];
+		int err = p->type == SOCK_DGRAM ? chime__dgram_open(w->w, &p->served, &p->sock, NULL, 0)
+						: chime__acceptor_open(w->w, &p->served, &p->sock);
+		if (err < 0)
+			breach(w, "place %u does not open: %s", i, chime_strerror(err));
+	}
+}
+
+static void make(struct world *w, uint64_t seed, void (*line)(void *arg, const char *line), void *arg)
+{
+	memset(w, 0, sizeof *w);
+	sim_init(&w->sim);
+	here = w;
+	w->seed = seed;
+	w->sim.random = seed * 0xd1342543de82ef95u;
+	w->sim.trace = line;
+	w->sim.breach = on_breach;
+	w->sim.arg = arg;
+	w->all_prompt = true;
+}
+
+/* ---- what must hold after every turn ---- */
+
+static void check_conn(struct world *w, const struct conn *c, uint64_t *charged, uint64_t *ending)
+{
+	const struct chime_server_config *config = &w->server.config;
+	const struct pending *p = c->pending;
+	if (!p)
+		return;
+	*charged += p->charged;
+	/* Who has nothing on its way to the peer is not stalled: half a line that waits for its other half. */
+	if (c->base.state >= CONN_CLOSING || !chime__pending_out(c))
+		*ending += p->charged;
+	/* Of an answer that did not fit, the rest waits in front of what services send. */
+	if (p->blocks_bytes > config->queue_conn_max + 2 * CHIME_INPUT_MAX)
+		breach(w, "%zu bytes are queued for one peer", p->blocks_bytes);
+	if (p->rest && p->rest->len > 2 * CHIME_INPUT_MAX)
+		breach(w, "%zu bytes of input are kept", p->rest->len);
+}
+
+static void check_server(struct world *w)
+{
+	struct chime_worker *k = w->w;
+	uint64_t charged = 0, ending = 0;
+	unsigned conns = 0;
+	for (unsigned i = 0; i < k->by_id_size; i++)
+		for (const struct conn *c = k->by_id[i]; c; c = c->chain, conns++)
+			check_conn(w, c, &charged, &ending);
+	if (conns != k->conns || k->stats.open != conns || w->server.open_conns != conns)
+		breach(w, "%u connections, %u by the table, %llu by the counter, %llu by the server's", conns, k->conns,
+		       (unsigned long long)k->stats.open, (unsigned long long)w->server.open_conns);
+	if (conns > w->server.max_conns)
+		breach(w, "%u connections, over the ceiling", conns);
+	if (k->stats.queued_bytes < charged)
+		breach(w, "%llu bytes are queued, the counter says %llu", (unsigned long long)charged,
+		       (unsigned long long)k->stats.queued_bytes);
+	if (charged - ending > k->queue_max)
+		breach(w, "%llu bytes are queued, over the ceiling of %llu", (unsigned long long)(charged - ending),
+		       (unsigned long long)k->queue_max);
+	bool has_dgram = false;
+	for (unsigned i = 0; i < w->places; i++)
+		has_dgram |= w->place[i].type == SOCK_DGRAM;
+	if (!has_dgram && k->stats.queued_bytes != charged)
+		breach(w, "%llu bytes are queued, the counter says %llu", (unsigned long long)charged,
+		       (unsigned long long)k->stats.queued_bytes);
+}
+
+/* The limits in time, of one connection. */
+static void check_client(struct world *w, const struct client *c)
+{
+	const struct chime_server_config *config = &w->server.config;
+	int64_t now_ns = w->sim.mono_ns, idle_ns = c->place->served.idle_timeout_ns;
+	struct sim_view v;
+	if (c->peer < 0 || c->place->type == SOCK_DGRAM)
+		return;
+	sim_view(&w->sim, c->peer, &v);
+	if (v.fd < 0)
+		return;
+	int64_t last_ns = v.received_ns > v.answered_ns ? v.received_ns : v.answered_ns;
+	if (last_ns < v.accepted_ns)
+		last_ns = v.accepted_ns;
+	if (idle_ns != CHIME_FOREVER && now_ns - last_ns > idle_ns + TIMER_TICK_NS + SLACK_NS)
+		breach(w, "client %u is idle for %.3f s and not closed", c->number, (double)(now_ns - last_ns) / 1e9);
+	if (v.send_ns && config->stall_timeout_ns != CHIME_FOREVER &&
+	    now_ns - v.send_ns > config->stall_timeout_ns + SWEEP_NS + 2 * TIMER_TICK_NS + SLACK_NS)
+		breach(w, "client %u takes nothing for %.3f s and is not ended", c->number,
+		       (double)(now_ns - v.send_ns) / 1e9);
+	if (v.shut_ns && now_ns - v.shut_ns > LINGER_NS + SWEEP_NS + 2 * TIMER_TICK_NS + SLACK_NS)
+		breach(w, "client %u lingers for %.3f s", c->number, (double)(now_ns - v.shut_ns) / 1e9);
+	if (v.shut_ns && !c->ended && !w->stopped_ns && !c->loose)
+		breach(w, "client %u is shut down for no reason", c->number);
+	/* Nothing may keep the server from a connection that has something for it and takes what it gets. */
+	if (c->ended && c->reader == PROMPT && !c->reset && !w->stopped_ns && c->place->answers != LATER &&
+	    now_ns - c->last_ns > 2 * CHIME_SEC && v.accepted && now_ns - v.accepted_ns > 2 * CHIME_SEC &&
+	    now_ns - last_ns > 2 * CHIME_SEC && c->done_writing && !sim_readable(&w->sim, c->peer))
+		breach(w, "client %u has ended, and is not closed", c->number);
+}
+
+static void check(struct world *w)
+{
+	check_server(w);
+	for (unsigned i = 0; i < w->clients; i++)
+		check_client(w, &w->client[i]);
+	if (w->stopped_ns && w->sim.mono_ns - w->stopped_ns > w->server.config.grace_ns + TIMER_TICK_NS + SLACK_NS)
+		breach(w, "draining takes %.3f s, over its grace", (double)(w->sim.mono_ns - w->stopped_ns) / 1e9);
+	if (w->server.stops > 1 && w->sim.mono_ns - w->stop2_ns > SLACK_NS)
+		breach(w, "the second stop has not ended it");
+}
+
+/* ---- the run ---- */
+
+/* Nothing is under way any more, and nobody has been stopped: who reads has got everything. */
+static void check_calm(struct world *w)
+{
+	bool dgrams_prompt = true;
+	uint64_t charged = 0, ending = 0;
+	for (unsigned i = 0; i < w->clients; i++) {
+		struct client *c = &w->client[i];
+		struct sim_view v;
+		if (c->peer < 0)
+			continue;
+		sim_view(&w->sim, c->peer, &v);
+		if (c->place->type == SOCK_DGRAM) {
+			dgrams_prompt &= c->reader == PROMPT || !c->place->unix_dgram;
+			if (sim_unread(&w->sim, sim_peer_of(&w->sim, c->place->fd)))
+				breach(w, "datagrams wait, and are not read");
+			continue;
+		}
+		if (!v.accepted && !sim_closed(&w->sim, c->peer)) {
+			if (w->sim.fd_max == SIM_SOCKS)
+				breach(w, "client %u is not accepted", c->number);
+			continue;
+		}
+		if (v.fd < 0 || c->loose || c->reset || c->reader != PROMPT)
+			continue;
+		if (sim_unread(&w->sim, c->peer))
+			breach(w, "client %u: %zu bytes wait and are not read", c->number,
+			       sim_unread(&w->sim, c->peer));
+		if (c->back + c->partial < c->written)
+			breach(w, "client %u has %llu of %llu answers, and no more come", c->number,
+			       (unsigned long long)c->back, (unsigned long long)c->written);
+		if (c->ended)
+			breach(w, "client %u has ended and is not closed", c->number);
+	}
+	for (unsigned i = 0; i < w->w->by_id_size; i++)
+		for (const struct conn *c = w->w->by_id[i]; c; c = c->chain)
+			check_conn(w, c, &charged, &ending);
+	if (dgrams_prompt && w->w->stats.queued_bytes != charged)
+		breach(w, "answers wait, and all peers read");
+}
+
+static void stop(struct world *w)
+{
+	if (w->stopped_ns) {
+		sim_trace(&w->sim, "---- stop, at once ----");
+	} else {
+		if (w->calm_end)
+			check_calm(w);
+		sim_trace(&w->sim, "---- stop ----");
+		w->stopped_ns = w->sim.mono_ns;
+		if (often(w, 150))
+			w->stop2_ns = w->stopped_ns + (int64_t)pick(w, 3 * CHIME_SEC);
+		for (unsigned i = 0; i < w->clients; i++) {
+			struct client *c = &w->client[i];
+			c->at_stop = c->written;
+			c->ended_at_stop = c->ended;
+		}
+	}
+	w->server.stops++;
+	chime__backend_sim.wake(&w->w->loop);
+}
+
+static bool all_said(const struct world *w)
+{
+	for (unsigned i = 0; i < w->clients; i++)
+		if (!w->client[i].done_writing)
+			return false;
+	return true;
+}
+
+/* Who acts next, and when: of those that are due, any. -1: the stop. */
+static int next_one(struct world *w, int64_t *at_ns)
+{
+	int64_t stop_ns = w->stopped_ns ? (w->server.stops > 1 ? NEVER : w->stop2_ns) : w->stop_ns;
+	int who = -1, due = 0;
+	*at_ns = stop_ns;
+	if (stop_ns <= w->sim.mono_ns)
+		return -1;
+	for (unsigned i = 0; i < w->clients; i++) {
+		int64_t next_ns = client_next(&w->client[i]);
+		if (next_ns <= w->sim.mono_ns ? pick(w, (uint64_t)++due) == 0 : due == 0 && next_ns < *at_ns) {
+			who = (int)i;
+			*at_ns = next_ns;
+		}
+	}
+	return who;
+}
+
+/* One turn of the server. Whether it goes on. */
+static bool turn(struct world *w, int64_t limit_ns)
+{
+	uint64_t events = w->sim.events;
+	int64_t before_ns = w->sim.mono_ns;
+	int more = chime__worker_turn(w->w, limit_ns);
+	if (more < 0)
+		breach(w, "the loop is broken: %s", chime_strerror(more));
+	bool idle = events == w->sim.events && w->sim.mono_ns - before_ns < CHIME_MSEC && limit_ns > CHIME_MSEC;
+	w->idle_turns = idle ? w->idle_turns + 1 : 0;
+	if (w->idle_turns > 1000)
+		breach(w, "it spins: turns in which nothing happens");
+	if (++w->turns > TURNS_MAX)
+		breach(w, "it does not end");
+	if (more)
+		check(w);
+	return more;
+}
+
+static void run(struct world *w)
+{
+	bool more = true;
+	while (more) {
+		int64_t at_ns, now_ns = w->sim.mono_ns;
+		if (w->calm_end && all_said(w)) {
+			int64_t quiet_ns = w->sim.moved_ns > w->said_ns ? w->sim.moved_ns : w->said_ns;
+			w->stop_ns = quiet_ns + 3 * CHIME_SEC + w->longest_later_ns;
+		}
+		int who = next_one(w, &at_ns);
+		if (at_ns > now_ns) {
+			more = turn(w, at_ns == NEVER ? 10 * CHIME_SEC : at_ns - now_ns);
+			continue;
+		}
+		if (who < 0)
+			stop(w);
+		else
+			client_act(&w->client[who]);
+		if (who >= 0 && w->client[who].write_ns == NEVER && !w->client[who].said) {
+			w->client[who].said = true;
+			w->said_ns = now_ns;
+		}
+		if (!often(w, 300))
+			more = turn(w, 0);
+	}
+}
+
+/* ---- what must hold at the end ---- */
+
+static void end_client(struct world *w, struct client *c)
+{
+	static unsigned char bytes[262144];
+	struct sim_view v;
+	if (c->peer < 0)
+		return;
+	sim_view(&w->sim, c->peer, &v);
+	bool was_reset = sim_was_reset(&w->sim, c->peer);
+	if (c->place->type == SOCK_STREAM) {
+		for (size_t n; (n = sim_read(&w->sim, c->peer, bytes, sizeof bytes)) > 0;)
+			oracle_bytes(c, bytes, n);
+	} else {
+		for (ssize_t n; (n = sim_take(&w->sim, c->peer, bytes, sizeof bytes)) >= 0;)
+			oracle_message(c, bytes, (size_t)n);
+	}
+	if (c->place->type == SOCK_DGRAM)
+		return;
+	if (!sim_closed(&w->sim, c->peer))
+		breach(w, "client %u is not closed at the end", c->number);
+	if (c->opened != c->closed && !c->said_no)
+		breach(w, "client %u: opened %d, closed %d", c->number, c->opened, c->closed);
+	if (!v.accepted) {
+		if (!w->w->cut)
+			breach(w, "client %u waited in the listener, which was closed", c->number);
+		return;
+	}
+	if (!c->opened) {
+		if (!v.refused_op)
+			w->refusals++;
+		return;
+	}
+	if (c->reset || c->loose || c->why != 0)
+		return;
+	bool late = c->last_ns >= v.closed_ns || (w->stopped_ns && c->written > c->at_stop) ||
+		    (v.shut_ns && c->last_ns >= v.shut_ns);
+	if (was_reset && !late)
+		breach(w, "client %u is reset for no reason", c->number);
+	oracle_end(c);
+}
+
+static void end(struct world *w)
+{
+	struct chime_server_stats *stats = &w->w->stats;
+	uint64_t asked = 0, answered = 0;
+	for (unsigned i = 0; i < w->clients; i++) {
+		struct client *c = &w->client[i];
+		struct sim_view v;
+		end_client(w, c);
+		if (c->place->type == SOCK_DGRAM && c->peer >= 0) {
+			sim_view(&w->sim, c->peer, &v);
+			asked += v.received;
+			answered += v.answered;
+		}
+	}
+	uint64_t dropped = stats->dropped_source + stats->dropped_loop + stats->dropped_rate + stats->dropped_queue;
+	if (asked != answered + dropped)
+		breach(w, "%llu datagrams: %llu answers, %llu dropped", (unsigned long long)asked,
+		       (unsigned long long)answered, (unsigned long long)dropped);
+	if (w->w->conns || stats->open || stats->queued_bytes || w->server.open_conns)
+		breach(w, "%u connections (%llu, %llu) and %llu bytes are left", w->w->conns,
+		       (unsigned long long)stats->open, (unsigned long long)w->server.open_conns,
+		       (unsigned long long)stats->queued_bytes);
+	if (w->sim.opened != w->sim.closed)
+		breach(w, "%u descriptors opened, %u closed", w->sim.opened, w->sim.closed);
+	if (w->opens != w->closes)
+		breach(w, "%u connections opened, %u closed", w->opens, w->closes);
+	if (w->limits != stats->idle_closed + stats->stalled_ended + stats->queue_ended)
+		breach(w, "%u ended by a limit, counted %llu idle, %llu stalled, %llu queued", w->limits,
+		       (unsigned long long)stats->idle_closed, (unsigned long long)stats->stalled_ended,
+		       (unsigned long long)stats->queue_ended);
+	if (stats->refused != w->refusals)
+		breach(w, "%llu refused by the counter, %u were", (unsigned long long)stats->refused, w->refusals);
+	if (w->all_prompt && w->server.stops < 2 && w->sim.fd_max == SIM_SOCKS && stats->cut &&
+	    w->server.config.grace_ns >= 3 * CHIME_SEC)
+		breach(w, "%llu connections are cut, and all clients are prompt", (unsigned long long)stats->cut);
+	chime__worker_fini(w->w);
+	if (w->sim.small.out || w->sim.large.out)
+		breach(w, "%u receive buffers are left", w->sim.small.out + w->sim.large.out);
+	if (w->w->loop.timers.count)
+		breach(w, "%u timers are left", w->w->loop.timers.count);
+}
+
+static void unmake(struct world *w)
+{
+	service_forget();
+	for (unsigned i = 0; i < w->clients; i++)
+		free(w->client[i].lens);
+	sim_fini(&w->sim);
+	free(w->w);
+}
+
+const char *world_run(struct world *w, uint64_t seed, void (*line)(void *arg, const char *line), void *arg)
+{
+	make(w, seed, line, arg);
+	if (setjmp(w->out))
+		return w->what;
+	make_server(w);
+	w->clients = 1 + (unsigned)pick(w, often(w, 300) ? 4 : CLIENTS);
+	for (unsigned i = 0; i < w->clients; i++)
+		client_plan(w, &w->client[i]);
+	w->calm_end = often(w, 600);
+	w->stop_ns =
+		w->calm_end ? NEVER : w->sim.mono_ns + (int64_t)pick(w, often(w, 700) ? CHIME_SEC : 20 * CHIME_SEC);
+	w->stop2_ns = NEVER;
+	open_places(w);
+	make_weather(w);
+	w->w->loop.caps.inline_send = w->sim.inline_send;
+	run(w);
+	end(w);
+	unmake(w);
+	return NULL;
+}

@@ -1,0 +1,143 @@
+/*
+ * sim/world.h - one history: a server on the simulated network and its clients, all made from one seed.
+ *
+ *   world.c    what the seed makes of it, the run, and what must hold after every turn and at the end
+ *   client.c   what a client does
+ *   oracle.c   what a client may get: every byte it sent, once, in order, with stamps that are true
+ *   service.c  the services: the library's behind a watch, and one that answers later
+ */
+#ifndef SIM_WORLD_H
+#define SIM_WORLD_H
+
+#include "loop/backend/sim.h"
+#include "server/acceptor.h"
+#include "server/conn.h"
+#include "server/dgram.h"
+#include "server/server.h"
+
+#include <chime/stamp.h>
+
+#include <setjmp.h>
+
+#define CLIENTS 24
+#define PLACES 4
+#define NEVER INT64_MAX
+#define SLACK_NS (400 * CHIME_MSEC) /* what delays may add to a limit: results come late, and a turn takes its time */
+
+enum answering {
+	STAMP,
+	ECHO,
+	LATER
+};
+
+/* An endpoint. */
+struct place {
+	struct served served;
+	struct listen_sock sock;
+	int fds[1];
+	int fd, type;
+	bool unix_dgram;
+	enum answering answers;
+	struct chime_stamp_config stamp;
+	chime_service service;
+	const chime_service *inner; /* the library's; NULL: LATER */
+};
+
+enum reader {
+	PROMPT,
+	SLOW,
+	STUCK
+};
+
+enum ending {
+	HALF_CLOSE, /* and reads to the end */
+	STAY,
+	RESET,
+	LEAVE, /* ends its side and reads no more */
+};
+
+struct client {
+	struct world *world;
+	struct place *place;
+	unsigned number;
+	int peer; /* -1: not connected yet; -2: refused by the network */
+	/* the plan */
+	uint64_t to_send; /* bytes or messages */
+	size_t write_max;
+	int64_t think_ns, pause_ns;
+	enum reader reader;
+	enum ending ending;
+	/* where it is in it */
+	int64_t write_ns, read_ns; /* when it does something next */
+	int64_t last_ns;           /* when it sent something last */
+	uint64_t written;
+	uint32_t *lens; /* of its messages: those that came to the server */
+	bool done_writing, said, ended, reset;
+	uint64_t at_stop; /* what it had sent when the server was stopped */
+	bool ended_at_stop;
+	/* what came back */
+	unsigned char tail[CHIME_STAMP_MAX];
+	size_t tail_len;
+	uint64_t back;     /* bytes, or messages, that were answered */
+	uint64_t chunk_at; /* where the chunk began that is coming back */
+	int64_t stamp_ns, stamp_precision_ns;
+	bool stamped;
+	unsigned receipt; /* the one that delivered the last byte of the chunk before */
+	/* what its connection's services saw */
+	bool opened, closed, said_no;
+	bool loose;     /* the service cut it short: what is lost then is no loss */
+	size_t partial; /* bytes that the service leaves until more comes */
+	int why;
+};
+
+struct world {
+	struct sim sim;
+	chime_server server;
+	struct chime_worker *w;
+	uint64_t seed;
+	struct place place[PLACES];
+	unsigned places;
+	struct client client[CLIENTS];
+	unsigned clients;
+	struct client *by_peer[CLIENTS + PLACES];
+	int64_t stop_ns, stop2_ns, stopped_ns; /* the second: at once; 0: not yet */
+	bool calm_end;                         /* stopped only when all has been said and answered */
+	bool all_prompt;                       /* nobody holds up a drain */
+	unsigned opens, closes, limits, refusals;
+	uint64_t most_open;
+	uint64_t turns, idle_turns;
+	int64_t longest_later_ns, said_ns;
+	jmp_buf out;
+	char what[300];
+};
+
+/* Runs the history of that seed. NULL: all held; else what did not, and *w is left as it is. line: for each event, or NULL. */
+const char *world_run(struct world *w, uint64_t seed, void (*line)(void *arg, const char *line), void *arg);
+
+/* A number below limit; true so often in 1000. */
+uint64_t pick(struct world *w, uint64_t limit);
+bool often(struct world *w, unsigned in_1000);
+/* Something did not hold: does not return. */
+void breach(struct world *w, const char *fmt, ...) __attribute__((format(printf, 2, 3), noreturn));
+
+void client_plan(struct world *w, struct client *c);
+/* When it does something next, NEVER if not by itself. */
+int64_t client_next(const struct client *c);
+void client_act(struct client *c);
+
+/* The i-th byte that a client sends; newlines only where lines are stamped. */
+unsigned char payload(const struct client *c, uint64_t i);
+size_t message_fill(const struct client *c, uint64_t i, size_t len, unsigned char *to);
+/* Bytes, or one message, came back. */
+void oracle_bytes(struct client *c, const unsigned char *bytes, size_t len);
+void oracle_message(struct client *c, const unsigned char *bytes, size_t len);
+/* Nothing more will come back: what has come is whole, and is all that it must be. */
+void oracle_end(struct client *c);
+/* How much must be back, once nothing is under way any more. */
+uint64_t oracle_owed(const struct client *c);
+
+void place_service(struct place *p);
+void service_forget(void);
+extern struct world *here; /* the one that runs: for services */
+
+#endif
