@@ -37,9 +37,9 @@ enum op_kind {
 enum op_flag {
 	OP_WAIT_FIRST = 1, /* send: it would block now as the owner knows; wait for room before trying */
 	OP_EXCLUSIVE = 2,  /* accept: the listener is shared by workers, wake one of them (EPOLLEXCLUSIVE) */
-	OP_NOWAIT =
-		4, /* accept, receive: report what is there now, then end with -EAGAIN; send: end so if it would block */
-	OP_PKTINFO = 8, /* receive messages: the local address is wanted (set IP_PKTINFO, IPV6_RECVPKTINFO before) */
+	OP_NOWAIT = 4,     /* accept, receive: report what is there now, then end with -EAGAIN; send: end so if it would
+			      block, and where caps.inline_send at once: submit() returns 1 */
+	OP_PKTINFO = 8,    /* receive messages: the local address is wanted (set IP_PKTINFO, IPV6_RECVPKTINFO before) */
 };
 
 /* A message of a datagram socket, received or to be sent. */

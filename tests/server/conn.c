@@ -46,7 +46,7 @@ static void all_is_answered(bool inline_send, size_t recv_max, size_t send_max, 
 	size_t done = 0, raw_len = 0, back = 0;
 	rig_init(&r, "stamp");
 	rig_start(&r);
-	r.sim.inline_send = inline_send;
+	r.sim.inline_send = r.w->loop.caps.inline_send = inline_send;
 	r.sim.recv_max = recv_max;
 	r.sim.send_max = send_max;
 	r.sim.window = window;
@@ -168,7 +168,7 @@ TEST(reset_in_any_state_ends_that_connection_alone)
 	int other = rig_peer(&r);
 	for (int what = 0; what < 6; what++) {
 		r.sim.window = 100;
-		r.sim.inline_send = what & 1;
+		r.sim.inline_send = r.w->loop.caps.inline_send = what & 1;
 		int p = rig_peer(&r);
 		if (what >= 2)
 			sim_write(&r.sim, p, bytes, sizeof bytes); /* it will be blocked in a send */

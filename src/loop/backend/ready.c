@@ -58,7 +58,7 @@ static bool do_recv(struct ready *rd, struct loop *lp, struct op *op)
 	struct buf *b = chime__buf_get(&rd->streams);
 	if (!b)
 		return no_result(rd, lp, op, -ENOMEM);
-	ssize_t n = recv(op->fd, b->data, CHIME_INPUT_MAX, MSG_DONTWAIT);
+	ssize_t n = chime__recv(op->fd, b->data, CHIME_INPUT_MAX);
 	bool more;
 	if (n < 0)
 		more = no_result(rd, lp, op, -errno);

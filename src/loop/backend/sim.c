@@ -189,8 +189,9 @@ static int sim_submit(struct loop *lp, struct op *op)
 		s->view.refused_op = true;
 		return -ENOMEM;
 	}
+	bool at_once = op->kind == OP_SEND && op->flags & OP_NOWAIT; /* asked for only where caps.inline_send */
 	if (!reads(op) && sim->inline_send && !(op->flags & OP_WAIT_FIRST) &&
-	    !sim_chance(sim, sim->weather.late_send)) {
+	    (at_once || !sim_chance(sim, sim->weather.late_send))) {
 		op->res = sim_send(sim, s, op);
 		if (op->res != -EAGAIN || op->flags & OP_NOWAIT) {
 			sim_trace(sim, "fd %d: send, %d at once", op->fd, op->res);

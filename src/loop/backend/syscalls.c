@@ -4,15 +4,27 @@
 #include <errno.h>
 #include <limits.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/*
+ * The C library's own recv(3) and send(3) are cancellation points: in a process with threads that is two locked instructions
+ * more each, some two per cent of an answer. Nobody cancels a worker.
+ */
+ssize_t chime__recv(int fd, void *buf, size_t len)
+{
+	return syscall(SYS_recvfrom, fd, buf, len, MSG_DONTWAIT, NULL, NULL);
+}
 
 int chime__send_iov(const struct op *op)
 {
 	ssize_t n;
 	if (op->n == 1) {
-		n = send(op->fd, op->u.iov->iov_base, op->u.iov->iov_len, MSG_NOSIGNAL | MSG_DONTWAIT);
+		n = syscall(SYS_sendto, op->fd, op->u.iov->iov_base, op->u.iov->iov_len, MSG_NOSIGNAL | MSG_DONTWAIT,
+			    NULL, 0);
 	} else {
 		struct msghdr msg = { .msg_iov = op->u.iov, .msg_iovlen = op->n };
-		n = sendmsg(op->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+		n = syscall(SYS_sendmsg, op->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
 	}
 	return n < 0 ? -errno : n > INT_MAX ? INT_MAX : (int)n;
 }

@@ -21,6 +21,9 @@ struct batch {
 	struct op_msg msg[OP_MSGS];
 };
 
+/* recv(2). -1 and errno. */
+ssize_t chime__recv(int fd, void *buf, size_t len);
+
 /* What op (OP_SEND, OP_SEND_MSGS) asks for, once. */
 int chime__send_iov(const struct op *op);
 int chime__send_msgs(const struct op *op);
