@@ -4,8 +4,7 @@
 #include <errno.h>
 #include <poll.h>
 
-/* The flags that the kernel gets, and what readiness to wait for. */
-static void call_flags(struct chime__call *c, int flags, short events)
+void chime__call_flags(struct chime__call *c, int flags, short events)
 {
 	c->flags = flags | MSG_DONTWAIT;
 	c->events = flags & MSG_OOB && events == POLLIN ? POLLPRI : events;
@@ -13,8 +12,7 @@ static void call_flags(struct chime__call *c, int flags, short events)
 	c->no_wait = flags & (MSG_DONTWAIT | MSG_ERRQUEUE);
 }
 
-/* A blocking stream: the kernel would not come back before the whole was done (send, and receive with MSG_WAITALL). */
-static bool does_all(const chime_sock *s, int flags)
+bool chime__does_all(const chime_sock *s, int flags)
 {
 	return s->type == SOCK_STREAM && !(flags & (MSG_DONTWAIT | MSG_ERRQUEUE)) &&
 	       atomic_load_explicit(&s->timeout_ns, memory_order_relaxed) < 0;
@@ -70,8 +68,8 @@ static __attribute__((noinline)) ssize_t send_more(struct chime_sock *s, int fd,
 						   const chime_addr *to, ssize_t first)
 {
 	struct chime__call c = { .op = op_send, .buf = (void *)(uintptr_t)buf, .len = len, .to = to };
-	call_flags(&c, flags | MSG_NOSIGNAL, POLLOUT);
-	if (!does_all(s, flags))
+	chime__call_flags(&c, flags | MSG_NOSIGNAL, POLLOUT);
+	if (!chime__does_all(s, flags))
 		return chime__sock_go_on(s, fd, &c, first);
 	size_t done;
 	int err = run_whole(s, fd, &c, buf, len, true, first, &done);
@@ -110,7 +108,7 @@ int chime_sendall(chime_sock *s, const void *buf, size_t len, int flags, size_t 
 		err = fd;
 	} else {
 		struct chime__call c = { .op = op_send, .buf = (void *)(uintptr_t)buf, .len = len };
-		call_flags(&c, flags | MSG_NOSIGNAL, POLLOUT);
+		chime__call_flags(&c, flags | MSG_NOSIGNAL, POLLOUT);
 		err = run_whole(s, fd, &c, buf, len, false, op_send(s, fd, &c), &done);
 		chime__sock_leave(s);
 	}
@@ -141,8 +139,8 @@ static __attribute__((noinline)) ssize_t recv_more(struct chime_sock *s, int fd,
 						   chime_addr *from, ssize_t first)
 {
 	struct chime__call c = { .op = op_recv, .buf = buf, .len = len, .from = from };
-	call_flags(&c, flags, POLLIN);
-	if (!(flags & MSG_WAITALL) || !does_all(s, flags))
+	chime__call_flags(&c, flags, POLLIN);
+	if (!(flags & MSG_WAITALL) || !chime__does_all(s, flags))
 		return chime__sock_go_on(s, fd, &c, first);
 	if (flags & MSG_PEEK) {
 		/* What is peeked at stays, so it cannot be put together here: the kernel waits, and no close wakes it. */
@@ -189,7 +187,7 @@ int chime_recv_exact(chime_sock *s, void *buf, size_t len, int flags, size_t *go
 		err = fd = chime__sock_enter(s);
 	if (fd >= 0) {
 		struct chime__call c = { .op = op_recv, .buf = buf, .len = len };
-		call_flags(&c, flags, POLLIN);
+		chime__call_flags(&c, flags, POLLIN);
 		err = len == 0 ? 0 : run_whole(s, fd, &c, buf, len, false, op_recv(s, fd, &c), &done);
 		chime__sock_leave(s);
 	}

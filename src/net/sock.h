@@ -31,6 +31,15 @@ enum chime__act {
 	ACT_RECV,
 	ACT_RECVFROM,
 	ACT_RECV_EXACT,
+	ACT_SENDMSG,
+	ACT_RECVMSG,
+	ACT_SEND_FDS,
+	ACT_RECV_FDS,
+	ACT_SEND_MANY,
+	ACT_RECV_MANY,
+	ACT_SENDFILE,
+	ACT_RECV_QUEUED,
+	ACT_TIMESTAMPING,
 	ACT_GETSOCKOPT,
 	ACT_SETSOCKOPT,
 	ACT_SET_TIMEOUT,
@@ -133,6 +142,11 @@ struct chime__call {
 	chime_addr *from;
 	const chime_addr *to;
 };
+
+/* Gives c the flags that the kernel gets, and the readiness to wait for: events, or POLLPRI for data out of band. */
+void chime__call_flags(struct chime__call *c, int flags, short events);
+/* A blocking stream: the kernel would not come back before the whole was done (send, and receive with MSG_WAITALL). */
+bool chime__does_all(const struct chime_sock *s, int flags);
 
 /* Runs c->op until it ends: the one waiting function. Its count, or why not. */
 ssize_t chime__sock_run(struct chime_sock *s, int fd, struct chime__call *c);

@@ -30,4 +30,13 @@ static inline char *edge_text(const void *bytes, size_t len)
 	return end - 1 - len;
 }
 
+/* The bytes alone: the last of them is the last that can be read. */
+static inline char *edge_bytes(const void *bytes, size_t len)
+{
+	char *at = edge_text(bytes, len > 0 ? len - 1 : 0) + (len == 0);
+	if (len > 0)
+		at[len - 1] = ((const char *)bytes)[len - 1];
+	return at;
+}
+
 #endif

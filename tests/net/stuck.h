@@ -7,6 +7,7 @@
 #include "net/sock.h"
 
 #include <chime/connect.h>
+#include <chime/msg.h>
 #include <runner/test.h>
 
 #include <errno.h>
@@ -164,6 +165,54 @@ static inline ssize_t stuck_sendto(struct stuck *k)
 	return chime_sendto(k->s, k->buf, 5, 0, &k->at);
 }
 
+static inline ssize_t stuck_recvmsg(struct stuck *k)
+{
+	char control[64];
+	struct chime_msg m = { .control = { control, sizeof(control), 0 } };
+	return chime_recvmsg(k->s, k->buf, 100, 0, &m);
+}
+
+static inline ssize_t stuck_recvmsg_into(struct stuck *k)
+{
+	struct iovec iov[2] = { { k->buf, 3 }, { k->buf + 10, 2 } };
+	return chime_recvmsg_into(k->s, iov, 2, MSG_WAITALL, NULL);
+}
+
+static inline ssize_t stuck_recv_fds(struct stuck *k)
+{
+	int fds[2];
+	size_t n = 2;
+	return chime_recv_fds(k->s, k->buf, 100, fds, &n, 0, NULL, NULL);
+}
+
+static inline ssize_t stuck_recv_many(struct stuck *k)
+{
+	struct iovec iov[2] = { { k->buf, 100 }, { k->buf + 100, 100 } };
+	struct chime_packet p[2] = { { .iov = iov, .iovs = 1 }, { .iov = iov + 1, .iovs = 1 } };
+	ssize_t n = chime_recv_many(k->s, p, 2, 0);
+	return n == 1 ? (ssize_t)p[0].bytes : n;
+}
+
+static inline ssize_t stuck_sendmsg(struct stuck *k)
+{
+	struct iovec iov[2] = { { k->buf, 3 }, { k->buf + 10, 2 } };
+	return chime_sendmsg(k->s, iov, 2, 0, NULL);
+}
+
+static inline ssize_t stuck_send_fds(struct stuck *k)
+{
+	int fd = 0;
+	return chime_send_fds(k->s, k->buf, 5, &fd, 1, 0, NULL);
+}
+
+static inline ssize_t stuck_send_many(struct stuck *k)
+{
+	struct iovec iov = { k->buf, 5 };
+	struct chime_packet p = { .iov = &iov, .iovs = 1, .msg = { .addr = k->at } };
+	ssize_t n = chime_send_many(k->s, &p, 1, 0);
+	return n == 1 ? (ssize_t)p.bytes : n;
+}
+
 static inline void stuck_drain(struct stuck *k)
 {
 	char got[4096];
@@ -242,6 +291,13 @@ static const struct stuck_call stuck_calls[] = {
 	{ "accept", stuck_make_listener, stuck_accept, stuck_connect_to_it, 0, -EAGAIN },
 	{ "connect", stuck_make_full_tcp, stuck_connect, stuck_accept_one, 0, -EINPROGRESS },
 	{ "connect of unix", stuck_make_full_unix, stuck_connect, stuck_accept_one, 0, -EAGAIN },
+	{ "recvmsg", stuck_make_udp, stuck_recvmsg, stuck_sendto_five, 5, -EAGAIN },
+	{ "recvmsg_into with MSG_WAITALL", stuck_make_tcp, stuck_recvmsg_into, stuck_send_five, 5, -EAGAIN },
+	{ "recv_fds", stuck_make_stream, stuck_recv_fds, stuck_send_five, 5, -EAGAIN },
+	{ "recv_many", stuck_make_udp, stuck_recv_many, stuck_sendto_five, 5, -EAGAIN },
+	{ "sendmsg", stuck_make_full_stream, stuck_sendmsg, stuck_drain, 5, -EAGAIN },
+	{ "send_fds", stuck_make_full_stream, stuck_send_fds, stuck_drain, 5, -EAGAIN },
+	{ "send_many", stuck_make_full_dgram, stuck_send_many, stuck_drain, 5, -EAGAIN },
 };
 #define STUCK_CALLS (sizeof(stuck_calls) / sizeof(stuck_calls[0]))
 

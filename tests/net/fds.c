@@ -1,0 +1,202 @@
+/* Descriptors that travel: close-on-exec, counted, and none left open. */
+#include <chime/msg.h>
+#include <runner/test.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static chime_sock *p[2];
+static int pipes[2];
+
+static void begin(int type)
+{
+	CHECK_EQ(chime_socketpair(p, AF_UNIX, type, 0), 0);
+	CHECK_EQ(pipe(pipes), 0);
+}
+
+static void end(void)
+{
+	chime_free(&p[0]);
+	chime_free(&p[1]);
+	close(pipes[0]);
+	close(pipes[1]);
+}
+
+static int lowest_free(void)
+{
+	int fd = dup(0);
+	close(fd);
+	return fd;
+}
+
+static bool same_file(int a, int b)
+{
+	struct stat x, y;
+	return fstat(a, &x) == 0 && fstat(b, &y) == 0 && x.st_ino == y.st_ino && x.st_dev == y.st_dev;
+}
+
+/* What arrives is the same open file, is close-on-exec, and the sender's stays. */
+TEST(descriptors_arrive_close_on_exec)
+{
+	char buf[8];
+	int got[4];
+	size_t n = 4;
+	int flags = -1;
+	begin(SOCK_STREAM);
+	CHECK_EQ(chime_send_fds(p[0], "hello", 5, pipes, 2, 0, NULL), 5);
+	CHECK_EQ(chime_recv_fds(p[1], buf, sizeof buf, got, &n, 0, &flags, NULL), 5);
+	CHECK_MEM(buf, "hello", 5);
+	CHECK_EQ(n, 2);
+	CHECK_EQ(flags, 0);
+	for (int i = 0; i < 2; i++) {
+		CHECK(same_file(got[i], pipes[i]));
+		CHECK_EQ(fcntl(got[i], F_GETFD), FD_CLOEXEC);
+		CHECK_EQ(fcntl(pipes[i], F_GETFD), 0);
+		close(got[i]);
+	}
+	end();
+}
+
+/* The same through recvmsg with a buffer of the caller's. */
+TEST(recvmsg_gives_close_on_exec_and_no_odd_flag)
+{
+	char buf[8], room[CMSG_SPACE(sizeof(int))];
+	struct chime_msg m = { .control = { room, sizeof room, 0 } };
+	struct chime_cmsg c = { 0 };
+	int fd = -1;
+	begin(SOCK_DGRAM);
+	CHECK_EQ(chime_send_fds(p[0], "x", 1, pipes, 1, 0, NULL), 1);
+	CHECK_EQ(chime_recvmsg(p[1], buf, sizeof buf, 0, &m), 1);
+	CHECK_EQ(m.flags, 0);
+	CHECK(chime_control_next(&m.control, &c));
+	CHECK_EQ(chime_cmsg_fds(&c, &fd, 1), 1);
+	CHECK_EQ(fcntl(fd, F_GETFD), FD_CLOEXEC);
+	int before = fd;
+	chime_control_close_fds(&m.control);
+	CHECK_EQ(fcntl(before, F_GETFD), -1);
+	end();
+}
+
+/* More than the room: those that do not fit are closed, and the flag says so. */
+TEST(what_has_no_room_is_closed)
+{
+	for (size_t room = 0; room < 5; room++) {
+		char buf[8];
+		int out[5], got[5] = { -1, -1, -1, -1, -1 }, flags = 0;
+		size_t n = room;
+		begin(SOCK_SEQPACKET);
+		for (int i = 0; i < 5; i++)
+			out[i] = pipes[i & 1];
+		int first = lowest_free();
+		CHECK_EQ(chime_send_fds(p[0], "x", 1, out, 5, 0, NULL), 1);
+		CHECK_EQ(chime_recv_fds(p[1], buf, sizeof buf, got, &n, 0, &flags, NULL), 1);
+		CHECK_EQ(n, room);
+		CHECK_EQ(flags & MSG_CTRUNC, MSG_CTRUNC);
+		for (size_t i = 0; i < room; i++)
+			close(got[i]);
+		CHECK_EQ(lowest_free(), first);
+		end();
+	}
+}
+
+/* Credentials that an option puts in front take no descriptor's place; the most that the kernel sends arrive. */
+TEST(the_most_descriptors_beside_credentials)
+{
+	char buf[8];
+	int out[CHIME_FDS_MAX + 1], got[CHIME_FDS_MAX], flags = 0;
+	size_t n = CHIME_FDS_MAX;
+	begin(SOCK_STREAM);
+	CHECK_EQ(chime_setsockopt_int(p[1], SOL_SOCKET, SO_PASSCRED, 1), 0);
+	for (int i = 0; i <= CHIME_FDS_MAX; i++)
+		out[i] = pipes[0];
+	CHECK_EQ(chime_send_fds(p[0], "x", 1, out, CHIME_FDS_MAX + 1, 0, NULL), -EINVAL);
+	CHECK_EQ(chime_send_fds(p[0], "x", 1, out, CHIME_FDS_MAX, 0, NULL), 1);
+	CHECK_EQ(chime_recv_fds(p[1], buf, sizeof buf, got, &n, 0, &flags, NULL), 1);
+	CHECK_EQ(flags, 0);
+	CHECK_EQ(n, CHIME_FDS_MAX);
+	for (size_t i = 0; i < n; i++)
+		close(got[i]);
+	end();
+}
+
+/* A call that fails gives none and leaves none: the count is 0. A message without any is received as well. */
+TEST(failures_and_plain_messages_give_none)
+{
+	char buf[8];
+	int got[2];
+	size_t n = 2;
+	begin(SOCK_STREAM);
+	CHECK_EQ(chime_recv_fds(p[1], buf, sizeof buf, got, &n, MSG_DONTWAIT, NULL, NULL), -EAGAIN);
+	CHECK_EQ(n, 0);
+	n = 2;
+	CHECK_EQ(chime_send_fds(p[0], "ab", 2, NULL, 0, 0, NULL), 2);
+	CHECK_EQ(chime_recv_fds(p[1], buf, sizeof buf, got, &n, 0, NULL, NULL), 2);
+	CHECK_EQ(n, 0);
+	int bad = 9999;
+	CHECK_EQ(chime_send_fds(p[0], "x", 1, &bad, 1, 0, NULL), -EBADF);
+	char text[128];
+	chime_last_error(p[0], text, sizeof text);
+	CHECK_STR(text, "send_fds: bad file descriptor");
+	end();
+}
+
+/* A stream's MSG_WAITALL ends where descriptors came, so that none is lost; a long send carries them once. */
+TEST(waitall_and_long_sends_keep_descriptors)
+{
+	static char big[1 << 20];
+	char room[256], buf[16];
+	struct chime_msg m = { .control = { room, sizeof room, 0 } };
+	struct chime_cmsg c = { 0 };
+	int fd;
+	begin(SOCK_STREAM);
+	CHECK_EQ(chime_send_fds(p[0], "ab", 2, pipes, 1, 0, NULL), 2);
+	CHECK_EQ(chime_recvmsg(p[1], buf, sizeof buf, MSG_WAITALL, &m), 2);
+	CHECK(chime_control_next(&m.control, &c));
+	CHECK_EQ(chime_cmsg_fds(&c, &fd, 1), 1);
+	close(fd);
+	int first = lowest_free();
+	CHECK_EQ(chime_set_timeout(p[0], CHIME_MSEC), 0);
+	ssize_t sent = chime_send_fds(p[0], big, sizeof big, pipes, 2, 0, NULL);
+	CHECK_IN(sent, 1, sizeof big);
+	int fds = 0;
+	for (ssize_t have = 0; have < sent;) {
+		int got[4];
+		size_t n = 4;
+		ssize_t r = chime_recv_fds(p[1], big, sizeof big, got, &n, 0, NULL, NULL);
+		CHECK_IN(r, 1, sent - have);
+		have += r;
+		fds += (int)n;
+		for (size_t i = 0; i < n; i++)
+			close(got[i]);
+	}
+	CHECK_EQ(fds, 2);
+	CHECK_EQ(lowest_free(), first);
+	end();
+}
+
+/* A process that may open no more gets the message without them, and the flag. */
+TEST(no_descriptors_left)
+{
+	struct rlimit was, none;
+	char buf[8];
+	int got[2], flags = 0;
+	size_t n = 2;
+	begin(SOCK_SEQPACKET);
+	CHECK_EQ(chime_send_fds(p[0], "x", 1, pipes, 2, 0, NULL), 1);
+	CHECK_EQ(getrlimit(RLIMIT_NOFILE, &was), 0);
+	none = was;
+	none.rlim_cur = (rlim_t)lowest_free();
+	CHECK_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+	ssize_t r = chime_recv_fds(p[1], buf, sizeof buf, got, &n, 0, &flags, NULL);
+	CHECK_EQ(setrlimit(RLIMIT_NOFILE, &was), 0);
+	CHECK_EQ(r, 1);
+	CHECK_EQ(n, 0);
+	CHECK_EQ(flags & MSG_CTRUNC, MSG_CTRUNC);
+	end();
+}
+
+TEST_MAIN()
