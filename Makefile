@@ -1,5 +1,5 @@
 # For people; CMake and Ninja do the work. "make help" lists what there is.
-.PHONY: build run check bench fuzz install help
+.PHONY: build run check check-vm bench fuzz install help
 .DEFAULT_GOAL := build
 
 PREFIX ?= /usr/local
@@ -15,6 +15,11 @@ run: ## start a server on port 9999 and open the client on it
 check: ## build and run every test and every check
 	@scripts/suites
 
+check-vm: ## run the engine's tests in other kernels, booted for them
+	@scripts/packages vm
+	@cmake --preset release -DCHIME_TESTS=ON >/dev/null && cmake --build build >/dev/null
+	@tests/vm/check
+
 bench: build ## measure, against the programs in bench/
 	@bench/run
 
@@ -25,4 +30,4 @@ install: build ## install below PREFIX (/usr/local), staged in DESTDIR
 	@DESTDIR='$(DESTDIR)' cmake --install build --prefix '$(PREFIX)'
 
 help: ## print this
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 18
