@@ -119,9 +119,10 @@ class Archive:
 
 
 class Guest:
-    def __init__(self, name, *, modules=(), mem="256M", timeout=120, env=(), carry=(), files=20000, log=None):
+    def __init__(self, name, *, modules=(), mem="256M", timeout=120, env=(), carry=(), files=20000, log=None,
+                 parameters=()):
         self.name, self.mem, self.timeout, self.env, self.carry = name, mem, timeout, list(env), list(carry)
-        self.files, self.log = files, log
+        self.files, self.log, self.parameters = files, log, list(parameters)
         self.kernel = kernels.KERNELS[name]()
         self.uml = name == "uml"
         self.modules = self.kernel.in_order(["ipv6", *modules])
@@ -132,7 +133,9 @@ class Guest:
         codes; if the guest did not live to the end there may be fewer than programs, and the last is TIME_OVER or NO_RESULT.
         """
         self.word = f"#{secrets.token_hex(8)}"
-        with tempfile.TemporaryDirectory(prefix="chime-vm.") as self.folder:
+        # /dev and /run are the guest's own
+        place = "/tmp" if re.match(r"/(dev|run)/", tempfile.gettempdir()) else None
+        with tempfile.TemporaryDirectory(prefix="chime-vm.", dir=place) as self.folder:
             console = self.log or os.path.join(self.folder, "console")
             command, env = (self._uml if self.uml else self._qemu)(programs)
             # timeout(1) ends the guest even if this process is killed
@@ -204,8 +207,11 @@ class Guest:
         init = self._write("init", UML_INIT.format(busybox=busybox, insmod=overlay, job=job))
         command = [self.kernel.image, f"mem={self.mem}", "root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro",
                    f"init={init}", f"uml_dir={self.folder}", "con=null", "con0=null,fd:1", "ssl=null", "ssl0=null,fd:2",
-                   "quiet", "panic=-1"]
-        return command, {"LD_PRELOAD": kernels.uml_preload()}
+                   "quiet", "panic=-1", *self.parameters]
+        env = {"LD_PRELOAD": kernels.uml_preload()}
+        if os.access("/dev/shm", os.W_OK):
+            env["TMPDIR"] = "/dev/shm"  # its memory is a file there
+        return command, env
 
     def _qemu(self, programs):
         qemu = shutil.which("qemu-system-x86_64")
@@ -233,7 +239,7 @@ class Guest:
             a.end()
         command = [qemu, "-accel", "tcg", "-M", "pc", "-cpu", "max", "-m", self.mem, "-smp", "1", "-nodefaults",
                    "-no-user-config", "-display", "none", "-no-reboot", "-kernel", self.kernel.image, "-initrd", image,
-                   "-append", "console=ttyS0 panic=-1 quiet", "-chardev", "stdio,id=out,signal=off",
+                   "-append", " ".join(["console=ttyS0", "panic=-1", "quiet", *self.parameters]), "-chardev", "stdio,id=out,signal=off",
                    "-serial", "chardev:console", "-serial", "chardev:out",
                    "-chardev", f"file,id=console,append=on,path={self.log or os.path.join(self.folder, 'console')}"]
         return command, {}
