@@ -9,7 +9,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define ROOM (256u << 10) /* for each direction */
+#define ROOM (256u << 10)  /* for each direction */
+#define INPUT_PAUSE_MS 200 /* after the server's end, an input that pauses so long is not waited for */
 
 /* One direction: what was read and is not yet written. */
 struct flow {
@@ -88,18 +89,40 @@ static int send_up(struct talk *t)
 	return 0;
 }
 
-/*
- * The server has closed. What was read of standard input is still sent, for it may have closed its own direction alone; what it
- * does not take is lost, and that is said.
- */
-static int close_up(struct talk *t, int lost)
+/* Sends all of up, as long as the server takes it. 0, or why it is lost. */
+static int send_all_up(struct talk *t, int64_t end)
 {
-	int64_t end = chime_now_mono() + (t->opts.timeout_ns == CHIME_FOREVER ? 5 * CHIME_SEC : t->opts.timeout_ns);
-	while (up.used && !lost && chime_now_mono() < end) {
+	int lost = 0;
+	while (up.used && !lost) {
 		struct pollfd p = { t->fd, POLLOUT, 0 };
 		if (poll(&p, 1, 100) > 0)
 			lost = send_up(t);
+		else if (chime_now_mono() >= end)
+			lost = CHIME_ETIMEOUT;
 	}
+	return lost;
+}
+
+/*
+ * The server sends no more. It may have closed its own direction alone, so what there is of standard input is still sent; an
+ * input that pauses is not waited for, since the server may as well be gone. What it does not take is lost, and that is said.
+ */
+static int close_up(struct talk *t, int lost)
+{
+	int64_t limit = t->opts.timeout_ns == CHIME_FOREVER ? 5 * CHIME_SEC : t->opts.timeout_ns;
+	bool half_closed = up.ended && !up.used;
+	if (!lost)
+		lost = send_all_up(t, chime_now_mono() + limit);
+	while (!lost && !up.ended) {
+		struct pollfd p = { STDIN_FILENO, POLLIN, 0 };
+		if (poll(&p, 1, isatty(STDIN_FILENO) ? 0 : INPUT_PAUSE_MS) <= 0)
+			break;
+		if (!read_input())
+			return EXIT_SYSTEM;
+		lost = send_all_up(t, chime_now_mono() + limit);
+	}
+	if (!lost && up.ended && !half_closed)
+		chime_shutdown(t->sock, SHUT_WR);
 	if (!up.used && !lost)
 		return EXIT_DONE;
 	complain("talk", "%s %s", t->name,

@@ -569,6 +569,39 @@ TEST(raw_half_closes)
 	program_forget(&p);
 }
 
+static size_t taken_behind;
+
+static void end_then_take(struct script *s, chime_sock *c)
+{
+	char buf[65536];
+	ssize_t n;
+	(void)s;
+	chime_shutdown(c, SHUT_WR);
+	while ((n = chime_recv(c, buf, sizeof buf, 0)) > 0)
+		taken_behind += (size_t)n;
+}
+
+/* A server that closes its own direction first still gets all of the input. */
+TEST(raw_goes_on_behind_a_half_close)
+{
+	struct script s = { 0 };
+	struct program p = { 0 };
+	unsigned char *bytes = calloc(1, 8 << 20);
+	pthread_t thread;
+	script_start(&s, end_then_take);
+	START(&p, "talk", "--raw", s.endpoint);
+	struct feed f = { p.in, bytes, 8 << 20 };
+	p.in = -1;
+	signal(SIGPIPE, SIG_IGN);
+	CHECK_EQ(pthread_create(&thread, NULL, feed_main, &f), 0);
+	CHECK_EQ(program_wait(&p), 0);
+	pthread_join(thread, NULL);
+	script_end(&s);
+	CHECK_EQ(taken_behind, 8 << 20);
+	program_forget(&p);
+	free(bytes);
+}
+
 static void take_one_byte(struct script *s, chime_sock *c)
 {
 	char byte;
