@@ -1,7 +1,7 @@
 /*
  * The yardstick: the stamp service as one thread with epoll and nothing else, as fast as we know how to write it.
  *
- *     bare_epoll tcp:PORT | unix:PATH | seqpacket:PATH | udp:PORT      (port 0: any; the one that was got is printed)
+ *     bare_epoll tcp:PORT | unix:PATH | seqpacket:PATH | dgram:PATH | udp:PORT      (port 0: any; the one that was got is printed)
  *
  * Chunks of 1024, ctime in local time. Level-triggered; one receive of up to 64 KiB for many chunks, the clock read behind it, the
  * stamp written in front of the data, one send with the stamp named again for every further chunk. What the peer does not take at
@@ -230,7 +230,7 @@ static void open_unix(int type, const char *path)
 	struct sockaddr_un at = { .sun_family = AF_UNIX };
 	strncpy(at.sun_path, path, sizeof at.sun_path - 1);
 	unlink(path);
-	listener = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	listener = socket(AF_UNIX, type | SOCK_CLOEXEC | (type == SOCK_DGRAM ? 0 : SOCK_NONBLOCK), 0);
 	if (bind(listener, (struct sockaddr *)&at, sizeof at) < 0)
 		die("bind");
 	printf("listening %s\n", path);
@@ -242,7 +242,7 @@ int main(int argc, char **argv)
 	struct rlimit files;
 	const char *at = argc == 2 ? strchr(argv[1], ':') : NULL;
 	if (!at) {
-		fprintf(stderr, "usage: bare_epoll tcp:PORT | unix:PATH | seqpacket:PATH | udp:PORT\n");
+		fprintf(stderr, "usage: bare_epoll tcp:PORT | unix:PATH | seqpacket:PATH | dgram:PATH | udp:PORT\n");
 		return 2;
 	}
 	sigaction(SIGTERM, &act, NULL);
@@ -257,6 +257,11 @@ int main(int argc, char **argv)
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	if (!strncmp(argv[1], "udp:", 4)) {
 		open_ip(SOCK_DGRAM, atoi(at + 1));
+		serve_datagrams();
+		return 0;
+	}
+	if (!strncmp(argv[1], "dgram:", 6)) {
+		open_unix(SOCK_DGRAM, at + 1);
 		serve_datagrams();
 		return 0;
 	}

@@ -1,17 +1,20 @@
 /*
- * A load generator for stamp servers: a closed loop of connections that each keep so many messages outstanding, every byte checked.
+ * A load generator for stamp servers: connections that each keep so many messages outstanding, every byte checked.
  *
- *     load tcp:PORT|unix:PATH|seqpacket:PATH|udp:PORT CONNECTIONS SIZE DEPTH SECONDS [SERVER_PID]
+ *     load tcp:PORT|unix:PATH|seqpacket:PATH|dgram:PATH|udp:PORT CONNECTIONS SIZE DEPTH SECONDS [SERVER_PID [RATE]]
  *
+ * With a rate the loop is open: so many messages a second by a plan that does not wait for answers, at most DEPTH outstanding on a
+ * connection, and the time of an answer counts from when the plan said to send.
  * What is sent is small letters, so a stamp can be told wherever it stands: "stamp chunk stamp chunk ...". A request counts as
  * answered when its last byte is back. Stamps must be true: between the request's second and now's
  * ("early" counts those of servers that read a coarse clock). With the server's pid its CPU
  * time in the same interval is printed too. One line of name=value; exit 1 if anything was wrong.
  */
+#include "server_cpu.h"
+
 #include <chime/stamp.h>
 
 #include <arpa/inet.h>
-#include <dirent.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -41,6 +44,7 @@ enum {
 struct conn {
 	int fd;
 	uint64_t sent, back; /* messages */
+	uint64_t due;        /* those that the plan said to send by now */
 	uint64_t at, seen;   /* bytes of them put to the socket, and come back checked */
 	uint32_t room;       /* bytes that the chunk being read may still have; 0: a stamp must come */
 	bool fresh;          /* a stamp was read, and nothing of its chunk */
@@ -56,6 +60,9 @@ static char input[WINDOW + 65536];
 static struct conn *conns;
 static unsigned conn_count, depth;
 static size_t size;
+static double interval_ns; /* between messages of the plan; 0: a closed loop */
+static uint64_t planned;   /* messages of the plan that are due */
+static int64_t plan_ns;    /* when it began */
 static bool messages, datagrams, over;
 static int ep;
 static int64_t real_minus_mono, measured_from;
@@ -103,41 +110,6 @@ static double percentile_us(double share)
 			return (double)((uint64_t)(i - shift * FINE) << shift) / 1e3;
 		}
 	return 0;
-}
-
-/* The CPU time of all threads of a process, from the scheduler; and its user and system ticks. */
-static int64_t cpu_of(int pid, uint64_t *user, uint64_t *system)
-{
-	char path[64], text[1024];
-	int64_t sum = 0;
-	snprintf(path, sizeof path, "/proc/%d/task", pid);
-	DIR *d = opendir(path);
-	for (struct dirent *e; d && (e = readdir(d));) {
-		if (e->d_name[0] == '.')
-			continue;
-		snprintf(path, sizeof path, "/proc/%d/task/%.20s/schedstat", pid, e->d_name);
-		FILE *f = fopen(path, "r");
-		long long ns = 0;
-		if (f && fscanf(f, "%lld", &ns) == 1)
-			sum += ns;
-		if (f)
-			fclose(f);
-	}
-	if (d)
-		closedir(d);
-	snprintf(path, sizeof path, "/proc/%d/stat", pid);
-	FILE *f = fopen(path, "r");
-	size_t n = f ? fread(text, 1, sizeof text - 1, f) : 0;
-	text[n] = 0;
-	if (f)
-		fclose(f);
-	char *p = strrchr(text, ')');
-	unsigned long long u = 0, s = 0;
-	if (p)
-		sscanf(p + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %llu %llu", &u, &s);
-	*user = u;
-	*system = s;
-	return sum;
 }
 
 /* ---- checking ---- */
@@ -239,11 +211,18 @@ static void watch(struct conn *c, bool room)
 		die("epoll_ctl");
 }
 
+/* When the plan says to send its n-th message; the connections take turns. */
+static int64_t plan_of(uint64_t n)
+{
+	return plan_ns + (int64_t)((double)n * interval_ns);
+}
+
 /* Sends what is allowed to be outstanding. */
 static void top_up(struct conn *c, int64_t now_ns)
 {
-	while (!over && c->sent < c->back + depth)
-		c->sent_ns[c->sent++ % depth] = now_ns;
+	for (; !over && c->sent < c->back + depth && (interval_ns == 0 || c->sent < c->due); c->sent++)
+		c->sent_ns[c->sent % depth] =
+			interval_ns == 0 ? now_ns : plan_of(c->sent * conn_count + (uint64_t)(c - conns));
 	while (c->at < c->sent * size) {
 		size_t len = messages ? size : c->sent * size - c->at;
 		ssize_t n = send(c->fd, pattern + c->at % PERIOD, len, MSG_NOSIGNAL | MSG_DONTWAIT);
@@ -292,6 +271,26 @@ static void give_up(int64_t now_ns)
 	}
 }
 
+static void follow_plan(void)
+{
+	int64_t now = clock_ns(CLOCK_MONOTONIC);
+	for (; plan_of(planned) <= now; planned++) {
+		struct conn *c = &conns[planned % conn_count];
+		c->due++;
+		if (!c->blocked)
+			top_up(c, now);
+	}
+}
+
+static int wait_for(struct epoll_event *events, int64_t now_ns)
+{
+	if (interval_ns == 0 || over)
+		return epoll_wait(ep, events, EVENTS, 50);
+	int64_t left = plan_of(planned) - now_ns;
+	struct timespec ts = { 0, left < 0 ? 0 : left < SEC / 20 ? left : SEC / 20 };
+	return epoll_pwait2(ep, events, EVENTS, &ts, NULL);
+}
+
 static void run_until(int64_t end_ns)
 {
 	struct epoll_event events[EVENTS];
@@ -304,9 +303,11 @@ static void run_until(int64_t end_ns)
 			give_up(now);
 			looked = now;
 		}
-		int n = epoll_wait(ep, events, EVENTS, 50);
+		int n = wait_for(events, now);
 		for (int i = 0; i < n; i++)
 			on_event(events[i].data.ptr);
+		if (interval_ns > 0 && !over)
+			follow_plan();
 	}
 }
 
@@ -324,7 +325,7 @@ static void connect_all(const char *target)
 	bool ip = !strncmp(target, "tcp:", 4) || !strncmp(target, "udp:", 4);
 	struct sockaddr_in in = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	struct sockaddr_un un = { .sun_family = AF_UNIX };
-	datagrams = !strncmp(target, "udp:", 4);
+	datagrams = !strncmp(target, "udp:", 4) || !strncmp(target, "dgram:", 6);
 	messages = datagrams || !strncmp(target, "seqpacket:", 10);
 	if (ip)
 		in.sin_port = htons((uint16_t)atoi(at));
@@ -335,6 +336,9 @@ static void connect_all(const char *target)
 		struct conn *c = &conns[i];
 		int one = 1;
 		c->fd = socket(ip ? AF_INET : AF_UNIX, type | SOCK_CLOEXEC, 0);
+		/* A unix datagram socket is answered at an address of its own: any. */
+		if (!ip && datagrams && bind(c->fd, (struct sockaddr *)&un, sizeof un.sun_family) < 0)
+			die("bind");
 		if (c->fd < 0 || connect(c->fd, ip ? (struct sockaddr *)&in : (struct sockaddr *)&un,
 					 ip ? sizeof in : sizeof un) < 0)
 			die(target);
@@ -350,7 +354,7 @@ static void connect_all(const char *target)
 int main(int argc, char **argv)
 {
 	if (argc < 6 || !strchr(argv[1], ':')) {
-		fprintf(stderr, "usage: load TARGET CONNECTIONS SIZE DEPTH SECONDS [SERVER_PID]\n");
+		fprintf(stderr, "usage: load TARGET CONNECTIONS SIZE DEPTH SECONDS [SERVER_PID [RATE]]\n");
 		return 2;
 	}
 	conn_count = (unsigned)atoi(argv[2]);
@@ -358,6 +362,7 @@ int main(int argc, char **argv)
 	depth = (unsigned)atoi(argv[4]);
 	int64_t length_ns = (int64_t)(atof(argv[5]) * 1e9);
 	int pid = argc > 6 ? atoi(argv[6]) : 0;
+	interval_ns = argc > 7 && atof(argv[7]) > 0 ? 1e9 / atof(argv[7]) : 0;
 	if (!conn_count || !size || !depth || size * depth > WINDOW || length_ns <= 0) {
 		fprintf(stderr, "load: a number is out of range\n");
 		return 2;
@@ -382,7 +387,7 @@ int main(int argc, char **argv)
 	real_minus_mono = clock_ns(CLOCK_REALTIME) - clock_ns(CLOCK_MONOTONIC);
 	connect_all(argv[1]);
 
-	int64_t start = clock_ns(CLOCK_MONOTONIC);
+	int64_t start = plan_ns = clock_ns(CLOCK_MONOTONIC);
 	for (unsigned i = 0; i < conn_count; i++) {
 		conns[i].last_ns = start;
 		top_up(&conns[i], clock_ns(CLOCK_MONOTONIC));
@@ -390,11 +395,11 @@ int main(int argc, char **argv)
 	run_until(start + length_ns / 5); /* caches, windows and buffers as they will be */
 
 	uint64_t user[2], system[2];
-	int64_t cpu = pid ? cpu_of(pid, &user[0], &system[0]) : 0;
+	int64_t cpu = pid ? server_cpu(pid, &user[0], &system[0]) : 0;
 	measured_from = clock_ns(CLOCK_MONOTONIC);
 	run_until(measured_from + length_ns);
 	int64_t end = clock_ns(CLOCK_MONOTONIC);
-	cpu = pid ? cpu_of(pid, &user[1], &system[1]) - cpu : 0;
+	cpu = pid ? server_cpu(pid, &user[1], &system[1]) - cpu : 0;
 	over = true;
 	while (outstanding() && !errors && clock_ns(CLOCK_MONOTONIC) < end + 5 * SEC)
 		run_until(clock_ns(CLOCK_MONOTONIC) + SEC / 100);
