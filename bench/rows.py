@@ -84,13 +84,15 @@ CELLS += [
 
 
 def again(what, run, notes):
-    """A slice with an error is taken once more, and told: the second error ends the run."""
-    try:
-        return run()
-    except (RuntimeError, subprocess.TimeoutExpired) as err:
-        notes.append(f"{what}: a slice was taken again: {' '.join(str(err).split())[:200]}")
-        print("again:", err, file=sys.stderr)
-        return run()
+    """A slice that went wrong is taken again, and told: the fourth time in a row ends the run."""
+    for attempt in range(4):
+        try:
+            return run()
+        except (RuntimeError, subprocess.TimeoutExpired) as err:
+            if attempt == 3:
+                raise
+            notes.append(f"a slice was taken again: {what}: {' '.join(str(err).split())[:200]}")
+            print("again:", err, file=sys.stderr)
 
 
 def run_cell(machine, cell, rounds, seconds, facts, notes):
@@ -223,7 +225,7 @@ def main():
             write_report(json.load(f), args.docs)
         return
     if args.quick:
-        args.rounds, args.slice = 2, 0.1
+        args.rounds, args.slice = 2, 0.2
     wanted = {int(r) if r.isdigit() else r for r in args.rows.split(",")} if args.rows else None
 
     def want(rows):

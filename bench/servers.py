@@ -135,6 +135,8 @@ def drive(machine, server, words, seconds):
     if done.returncode:
         raise RuntimeError(f"{server.name}: {' '.join(words)}: {done.stderr}{done.stdout}")
     figures = figures_of(done.stdout)
+    if not figures["answers"]:
+        raise RuntimeError(f"{server.name}: not one answer in a slice")
     if server.name in (EPOLL, URING) and figures.get("early"):
         raise RuntimeError(f"{figures['early']:.0f} of chime's stamps are older than what they stamp")
     return figures

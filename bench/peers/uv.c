@@ -1,5 +1,6 @@
 /* The stamp service on libuv, as one would write it. usage: uv_server [PORT] (0: any, printed). */
 #include <netinet/in.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -102,6 +103,7 @@ int main(int argc, char **argv)
 	int len = sizeof at;
 	struct rlimit files;
 	uv_tcp_t listener;
+	signal(SIGPIPE, SIG_IGN); /* a peer that resets is no reason to end */
 	getrlimit(RLIMIT_NOFILE, &files);
 	files.rlim_cur = files.rlim_max;
 	setrlimit(RLIMIT_NOFILE, &files);
