@@ -20,8 +20,8 @@ check-vm: ## run the engine's tests in other kernels, booted for them
 	@cmake --preset release -DCHIME_TESTS=ON >/dev/null && cmake --build build >/dev/null
 	@tests/vm/check
 
-bench: build ## measure, against the programs in bench/
-	@bench/run
+bench: ## measure, against bare programs and other libraries (ROWS=1,4: these rows; QUICK=1; DOCS=1: into docs/)
+	@bench/run $(if $(ROWS),--rows $(ROWS)) $(if $(QUICK),--quick) $(if $(DOCS),--docs)
 
 million: build ## hold a million connections, in user-mode Linux (16 GB of memory, half an hour)
 	@cmake --build build --target bench_programs >/dev/null

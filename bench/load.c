@@ -1,10 +1,10 @@
 /*
  * A load generator for stamp servers: connections that each keep so many messages outstanding, every byte checked.
  *
- *     load tcp:PORT|unix:PATH|seqpacket:PATH|dgram:PATH|udp:PORT CONNECTIONS SIZE DEPTH SECONDS [SERVER_PID [RATE]]
+ *     load [-s] tcp:PORT|unix:PATH|seqpacket:PATH|dgram:PATH|udp:PORT CONNECTIONS SIZE DEPTH SECONDS [SERVER_PID [RATE]]
  *
  * With a rate the loop is open: so many messages a second by a plan that does not wait for answers, at most DEPTH outstanding on a
- * connection, and the time of an answer counts from when the plan said to send.
+ * connection, and the time of an answer counts from when the plan said to send. With -s it looks for answers without ever sleeping.
  * What is sent is small letters, so a stamp can be told wherever it stands: "stamp chunk stamp chunk ...". A request counts as
  * answered when its last byte is back. Stamps must be true: between the request's second and now's
  * ("early" counts those of servers that read a coarse clock). With the server's pid its CPU
@@ -63,7 +63,7 @@ static size_t size;
 static double interval_ns; /* between messages of the plan; 0: a closed loop */
 static uint64_t planned;   /* messages of the plan that are due */
 static int64_t plan_ns;    /* when it began */
-static bool messages, datagrams, over;
+static bool messages, datagrams, over, sleepless;
 static int ep;
 static int64_t real_minus_mono, measured_from;
 static uint64_t answers, errors, early, lost, histogram[FINE * OCTAVES];
@@ -284,8 +284,8 @@ static void follow_plan(void)
 
 static int wait_for(struct epoll_event *events, int64_t now_ns)
 {
-	if (interval_ns == 0 || over)
-		return epoll_wait(ep, events, EVENTS, 50);
+	if (interval_ns == 0 || over || sleepless)
+		return epoll_wait(ep, events, EVENTS, sleepless ? 0 : 50);
 	int64_t left = plan_of(planned) - now_ns;
 	struct timespec ts = { 0, left < 0 ? 0 : left < SEC / 20 ? left : SEC / 20 };
 	return epoll_pwait2(ep, events, EVENTS, &ts, NULL);
@@ -353,8 +353,13 @@ static void connect_all(const char *target)
 
 int main(int argc, char **argv)
 {
+	if (argc > 1 && !strcmp(argv[1], "-s")) {
+		sleepless = true;
+		argv++;
+		argc--;
+	}
 	if (argc < 6 || !strchr(argv[1], ':')) {
-		fprintf(stderr, "usage: load TARGET CONNECTIONS SIZE DEPTH SECONDS [SERVER_PID [RATE]]\n");
+		fprintf(stderr, "usage: load [-s] TARGET CONNECTIONS SIZE DEPTH SECONDS [SERVER_PID [RATE]]\n");
 		return 2;
 	}
 	conn_count = (unsigned)atoi(argv[2]);

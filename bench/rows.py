@@ -5,7 +5,7 @@ In each cell every server gets a short slice of load in turn, in an order that m
 round, to the bare epoll program; the tables have their medians and middle halves. A second copy of the bare epoll program runs along
 ("twin"): how far it seems to be from the first is what this run cannot tell apart, and what "not behind" allows for.
 Servers are on core 0 and the load on core 1, both SCHED_RR where that is allowed.
-usage: rows.py [--rows 1,4] [--quick] [--rounds N] [--slice SECONDS] [--docs] [--from report.json]
+usage: rows.py (by bench/run, or make bench) [--rows 1,4] [--quick] [--rounds N] [--slice SECONDS] [--docs] [--from report.json]
 """
 import argparse
 import json
@@ -41,6 +41,10 @@ def closed(connections, size, depth):
     return lambda machine, server, seconds, facts: sv.load(machine, server, connections, size, depth, seconds)
 
 
+def sleepless(machine, server, seconds, facts):
+    return sv.load(machine, server, 1, 16, 1, seconds, flags=("-s",))
+
+
 def open_loop(machine, server, seconds, facts):
     return sv.load(machine, server, 50, 16, 1024, seconds, facts["half_rate"])
 
@@ -70,6 +74,7 @@ CELLS += [
     Cell("50 x 16 B, 16 deep", {3}, ALL, closed(50, 16, 16)),
     Cell("20 x 8000 B, 8 deep", {4}, ALL, closed(20, 8000, 8)),
     Cell("1 x 16 B, --spin", {5}, BARES + OURS, closed(1, 16, 1), flags=("--spin", SPIN)),
+    Cell("1 x 16 B, --spin, load too", {5}, BARES + OURS, sleepless, flags=("--spin", SPIN)),
     Cell("open loop, 50 x 16 B", {6}, BARES + OURS + [LIBUV, ASIO], open_loop),
     Cell("opened, asked, closed", {7}, ALL, churn),
     Cell("unix stream, 50 x 16 B", {10}, BARES + OURS, closed(50, 16, 1), "unix"),
@@ -175,7 +180,7 @@ def measure_idle(machine):
         if sv.present(n):
             server = sv.Server(machine, n)
             try:
-                result[n] = sv.idle_memory(server, count)
+                result[n] = sv.idle_memory(machine, server, count)
             finally:
                 server.end()
     return {"count": count, "bytes": result}
@@ -259,7 +264,7 @@ def main():
         data["idle"] = measure_idle(machine)
     if want({1, 2, "calls"}):
         tell("system calls")
-        data["calls"] = measure_calls(machine, max(args.slice, 0.5))
+        data["calls"] = measure_calls(machine, 1)
     data["about"], data["notes"] = about(args, machine, start), notes
     with open(os.path.join(sv.PROGRAMS, "report.json"), "w") as f:
         json.dump(data, f)

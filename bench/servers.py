@@ -142,8 +142,8 @@ def drive(machine, server, words, seconds):
     return figures
 
 
-def load(machine, server, connections, size, depth, seconds, rate=0):
-    words = [program("load"), server.target, connections, size, depth, seconds, server.pid] + ([rate] if rate else [])
+def load(machine, server, connections, size, depth, seconds, rate=0, flags=()):
+    words = [program("load"), *flags, server.target, connections, size, depth, seconds, server.pid] + ([rate] if rate else [])
     return drive(machine, server, [str(w) for w in words], seconds)
 
 
@@ -161,8 +161,9 @@ def trouble(machine, server, kind, seconds):
                             stderr=subprocess.PIPE, text=True)
 
 
-def idle_memory(server, count):
+def idle_memory(machine, server, count):
     """Own memory for each of so many connections that were answered once and are idle."""
+    load(machine, server, 50, 16, 1, 0.1)  # what the server takes once for all connections it has taken then
     before = server.memory()
     held = []
     try:
