@@ -1,6 +1,8 @@
 /* From a name to a connected socket: Happy Eyeballs (RFC 8305) over all the addresses that the name stands for. */
-#include "net/resolve.h"
+#include "net/lookup.h"
 #include "net/sock.h"
+
+#include <chime/connect.h>
 
 #include <assert.h>
 #include <errno.h>

@@ -1,5 +1,5 @@
 /* What a child of fork(2) must forget: calls of threads that it does not have, their locks, and the parent's wake descriptors. */
-#include "net/resolve.h"
+#include "net/lookup.h"
 #include "net/sock.h"
 
 #include <unistd.h>
@@ -13,7 +13,7 @@ static void forked(void)
 	atomic_fetch_add_explicit(&chime__fork_generation, 1, memory_order_relaxed);
 	pthread_mutex_init(&renew_lock, NULL);
 	chime__interrupted_forked();
-	chime__resolve_forked();
+	chime__lookup_forked();
 }
 
 static __attribute__((constructor)) void watch_forks(void)

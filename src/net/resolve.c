@@ -1,150 +1,66 @@
-/* Names to addresses. getaddrinfo(3) knows no limit, so it is asked in a thread that the caller need not wait for. */
+/* Names to addresses. */
 #include "net/resolve.h"
+#include "net/lookup.h"
 #include "net/sock.h"
 
 #include <errno.h>
-#include <poll.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
-#include <time.h>
-#include <unistd.h>
 
 struct chime__resolver chime__resolver = { getaddrinfo, freeaddrinfo };
 
-/* One look-up, shared by the caller and the thread; whoever is done last frees it. */
-struct lookup {
-	pthread_mutex_t lock;
-	bool done;      /* the thread has its answer */
-	bool abandoned; /* the caller has gone, and his descriptor with him */
-	int ready;      /* eventfd: the thread's word to the caller */
-	int code;       /* 0 or a code of ours */
+/* What getaddrinfo(3) is asked, and says. */
+struct asking {
+	struct chime__lookup l;
 	struct addrinfo *list;
 	struct addrinfo hints;
-	char host[];
+	const char *host, *service; /* within .text, or NULL */
+	char text[];
 };
 
-static _Atomic int threads;
-
-void chime__resolve_forked(void)
+static int asking_run(struct chime__lookup *l)
 {
-	atomic_store(&threads, 0);
+	struct asking *a = (struct asking *)l;
+	int eai = chime__resolver.ask(a->host, a->service, &a->hints, &a->list);
+	if (eai == 0)
+		return 0;
+	a->list = NULL;
+	return eai == EAI_SYSTEM ? -(errno ? errno : EIO) : CHIME_EAI(eai);
 }
 
-int64_t chime__time_left(int64_t deadline)
+static void asking_drop(struct chime__lookup *l)
 {
-	if (deadline == CHIME_FOREVER)
-		return CHIME_FOREVER;
-	int64_t left = deadline - chime_now_mono();
-	return left > 0 ? left : 0;
+	struct asking *a = (struct asking *)l;
+	if (a->list)
+		chime__resolver.release(a->list);
+	free(a);
 }
 
-static void lookup_free(struct lookup *l)
+int chime__look_up(const char *host, const char *service, const struct addrinfo *hints, int64_t deadline,
+		   struct addrinfo **list)
 {
-	if (l->list)
-		chime__resolver.release(l->list);
-	pthread_mutex_destroy(&l->lock);
-	free(l);
-}
-
-static void *lookup_run(void *arg)
-{
-	struct lookup *l = arg;
-	int eai = chime__resolver.ask(l->host, NULL, &l->hints, &l->list);
-	int code = eai == 0 ? 0 : eai == EAI_SYSTEM ? -(errno ? errno : EIO) : CHIME_EAI(eai);
-	if (code != 0)
-		l->list = NULL;
-	pthread_mutex_lock(&l->lock);
-	l->code = code;
-	l->done = true;
-	bool abandoned = l->abandoned;
-	if (!abandoned)
-		eventfd_write(l->ready, 1);
-	pthread_mutex_unlock(&l->lock);
-	atomic_fetch_sub(&threads, 1);
-	if (abandoned)
-		lookup_free(l);
-	return NULL;
-}
-
-/* Starts the thread, with every signal blocked: handlers are for the application's own threads. */
-static int lookup_start(struct lookup *l)
-{
-	pthread_attr_t attr;
-	pthread_t thread;
-	sigset_t all, old;
-	if (atomic_fetch_add(&threads, 1) >= RESOLVE_THREADS) {
-		atomic_fetch_sub(&threads, 1);
-		return -EAGAIN;
-	}
-	pthread_attr_init(&attr);
-	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
-	pthread_attr_setstacksize(&attr, 512 * 1024);
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	int err = pthread_create(&thread, &attr, lookup_run, l);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	pthread_attr_destroy(&attr);
-	if (err != 0)
-		atomic_fetch_sub(&threads, 1);
-	return -err;
-}
-
-/* Waits for the thread's word. 0, CHIME_ETIMEOUT, or -EINTR if the hook says so. */
-static int lookup_wait(struct lookup *l, int64_t deadline)
-{
-	struct pollfd p = { l->ready, POLLIN, 0 };
-	for (;;) {
-		int64_t left = chime__time_left(deadline);
-		struct timespec ts = { left / CHIME_SEC, left % CHIME_SEC };
-		int n = ppoll(&p, 1, left == CHIME_FOREVER ? NULL : &ts, NULL);
-		if (n > 0)
-			return 0;
-		if (n == 0)
-			return CHIME_ETIMEOUT;
-		if (errno != EINTR)
-			return -errno;
-		if (chime__interrupted())
-			return -EINTR;
-	}
-}
-
-/* Asks the resolver; *list is the caller's, released by chime__resolver.release(). */
-static int look_up(const char *host, int family, int64_t deadline, struct addrinfo **list)
-{
-	size_t size = strlen(host) + 1;
-	struct lookup *l = calloc(1, sizeof(*l) + size);
-	if (!l)
+	size_t host_size = host ? strlen(host) + 1 : 0, service_size = service ? strlen(service) + 1 : 0;
+	struct asking *a = calloc(1, sizeof(*a) + host_size + service_size);
+	if (!a)
 		return -ENOMEM;
-	memcpy(l->host, host, size);
-	pthread_mutex_init(&l->lock, NULL);
-	/* One answer for each address: socket types and ports are put in by us, for protocols that netdb never heard of. */
-	l->hints.ai_family = family;
-	l->hints.ai_socktype = SOCK_STREAM;
-	l->ready = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	int ready = l->ready, err = ready < 0 ? -errno : lookup_start(l);
-	if (err < 0) {
-		if (ready >= 0)
-			close(ready);
-		lookup_free(l);
-		return err;
+	a->l.run = asking_run;
+	a->l.drop = asking_drop;
+	a->hints = *hints;
+	if (host)
+		a->host = memcpy(a->text, host, host_size);
+	if (service)
+		a->service = memcpy(a->text + host_size, service, service_size);
+	int err;
+	if (host && !(hints->ai_flags & AI_NUMERICHOST)) {
+		err = chime__lookup_do(&a->l, deadline);
+		if (err < 0)
+			return err;
+	} else {
+		err = asking_run(&a->l); /* no server is asked */
 	}
-	err = lookup_wait(l, deadline);
-	pthread_mutex_lock(&l->lock);
-	bool done = l->done;
-	l->abandoned = true;
-	pthread_mutex_unlock(&l->lock);
-	close(ready);
-	if (!done)
-		return err; /* l is the thread's now */
-	if (err == 0 || err == CHIME_ETIMEOUT)
-		err = l->code;
-	if (err == 0) {
-		*list = l->list;
-		l->list = NULL;
-	}
-	lookup_free(l);
+	*list = a->list;
+	a->list = NULL;
+	asking_drop(&a->l);
 	return err;
 }
 
@@ -185,7 +101,8 @@ static int add_plain(struct targets *t, int family, int port, bool any, bool fou
 
 static int resolve_into(struct targets *t, const char *host, int port, int family, int64_t timeout_ns)
 {
-	struct addrinfo *list = NULL;
+	/* One answer for each address: socket types and ports are put in by us, for protocols that netdb never heard of. */
+	struct addrinfo *list = NULL, hints = { .ai_family = family, .ai_socktype = SOCK_STREAM };
 	chime_addr a;
 	int64_t deadline = timeout_ns < 0 ? CHIME_FOREVER : chime__deadline_after(timeout_ns);
 	int err = chime_addr_ip(&a, family, host, port);
@@ -195,7 +112,7 @@ static int resolve_into(struct targets *t, const char *host, int port, int famil
 		return err < 0 ? err : t->n;
 	if (family != AF_UNSPEC && chime_addr_ip(&a, AF_UNSPEC, host, port) == 0)
 		return CHIME_EAI(EAI_ADDRFAMILY);
-	err = look_up(host, family, deadline, &list);
+	err = chime__look_up(host, NULL, &hints, deadline, &list);
 	if (err < 0)
 		return err;
 	for (const struct addrinfo *ai = list; ai; ai = ai->ai_next)

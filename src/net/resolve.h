@@ -1,5 +1,5 @@
 /*
- * net/resolve.h - where look-ups ask, and the limit that the whole of a call shares.
+ * net/resolve.h - where look-ups ask.
  */
 #ifndef NET_RESOLVE_H
 #define NET_RESOLVE_H
@@ -15,13 +15,11 @@ struct chime__resolver {
 };
 extern struct chime__resolver chime__resolver;
 
-/* Look-ups under way at once in the process, those that nobody waits for any more included; more are -EAGAIN. */
-#define RESOLVE_THREADS 256
-
-/* In a child of fork(2): its parent's look-ups are not its own. */
-void chime__resolve_forked(void);
-
-/* What is left until deadline (CHIME_FOREVER: there is none), never below 0. */
-int64_t chime__time_left(int64_t deadline);
+/*
+ * Asks the resolver, in the helper thread if it may ask a server; host or service may be NULL. *list is the caller's, given back
+ * by chime__resolver.release(). 0 or a code.
+ */
+int chime__look_up(const char *host, const char *service, const struct addrinfo *hints, int64_t deadline,
+		   struct addrinfo **list);
 
 #endif

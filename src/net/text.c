@@ -110,3 +110,12 @@ int chime__number(const char *text, size_t len, uint64_t max, uint64_t *out)
 	*out = n;
 	return 0;
 }
+
+int chime__text_copy(char *buf, size_t size, const char *text)
+{
+	size_t len = strlen(text);
+	if (len >= size)
+		return -ENAMETOOLONG;
+	memcpy(buf, text, len + 1);
+	return 0;
+}

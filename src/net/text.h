@@ -28,6 +28,9 @@ size_t chime__text_end(struct text *t);
  */
 int chime__percent_decode(const char *text, size_t len, unsigned char *out, size_t max, size_t *out_len);
 
+/* Copies a text with its NUL. -ENAMETOOLONG: it does not fit. */
+int chime__text_copy(char *buf, size_t size, const char *text);
+
 /* A decimal number, whole: no sign, no blank, no leading zero. 0, CHIME_ESYNTAX, -ERANGE (over max). */
 int chime__number(const char *text, size_t len, uint64_t max, uint64_t *out);
 

@@ -1,5 +1,6 @@
 /* Look-ups: order, limits, and that a resolver which never answers leaves nothing behind. */
 #include "net/resolve.h"
+#include "net/lookup.h"
 #include "net/sock.h"
 
 #include <runner/test.h>

@@ -7,7 +7,7 @@
 #include "net/sock.h"
 
 #include <chime/connect.h>
-#include <chime/msg.h>
+#include <chime/errqueue.h>
 #include <runner/test.h>
 
 #include <errno.h>
@@ -193,6 +193,30 @@ static inline ssize_t stuck_recv_many(struct stuck *k)
 	return n == 1 ? (ssize_t)p[0].bytes : n;
 }
 
+static inline void stuck_make_udp_pair(struct stuck *k)
+{
+	stuck_make_udp(k);
+	STUCK_OK(chime_getsockname(k->s, &k->at));
+	chime_addr mine = k->at;
+	STUCK_OK(chime_addr_set_port(&mine, 0));
+	STUCK_OK(chime_bind(k->peer, &mine));
+	STUCK_OK(chime_getsockname(k->peer, &mine));
+	STUCK_OK(chime_connect(k->s, &mine));
+	STUCK_OK(chime_timestamping(k->s, CHIME_STAMP_TX));
+}
+
+static inline ssize_t stuck_recv_queued(struct stuck *k)
+{
+	struct chime_queued q;
+	return chime_recv_queued(k->s, &q, 0);
+}
+
+/* By another thread or the hook, while the first one waits. */
+static inline void stuck_send_stamped(struct stuck *k)
+{
+	STUCK_OK(chime_send(k->s, "x", 1, 0));
+}
+
 static inline ssize_t stuck_sendmsg(struct stuck *k)
 {
 	struct iovec iov[2] = { { k->buf, 3 }, { k->buf + 10, 2 } };
@@ -295,6 +319,7 @@ static const struct stuck_call stuck_calls[] = {
 	{ "recvmsg_into with MSG_WAITALL", stuck_make_tcp, stuck_recvmsg_into, stuck_send_five, 5, -EAGAIN },
 	{ "recv_fds", stuck_make_stream, stuck_recv_fds, stuck_send_five, 5, -EAGAIN },
 	{ "recv_many", stuck_make_udp, stuck_recv_many, stuck_sendto_five, 5, -EAGAIN },
+	{ "recv_queued", stuck_make_udp_pair, stuck_recv_queued, stuck_send_stamped, 0, -EAGAIN },
 	{ "sendmsg", stuck_make_full_stream, stuck_sendmsg, stuck_drain, 5, -EAGAIN },
 	{ "send_fds", stuck_make_full_stream, stuck_send_fds, stuck_drain, 5, -EAGAIN },
 	{ "send_many", stuck_make_full_dgram, stuck_send_many, stuck_drain, 5, -EAGAIN },

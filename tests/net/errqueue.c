@@ -1,0 +1,195 @@
+/* Kernel stamps and the error queue: stamps of what is received and sent, zero-copy completions, errors of the network. */
+#include <chime/connect.h>
+#include <chime/errqueue.h>
+#include <runner/test.h>
+
+#include <errno.h>
+#include <linux/errqueue.h>
+#include <stdlib.h>
+
+static chime_sock *p[2];
+static char buf[1 << 16];
+
+static void open_udp(void)
+{
+	chime_addr at;
+	for (int i = 0; i < 2; i++) {
+		CHECK_EQ(chime_open(&p[i], AF_INET, SOCK_DGRAM, 0), 0);
+		CHECK_EQ(chime_addr_ip(&at, AF_INET, "127.0.0.1", 0), 0);
+		CHECK_EQ(chime_bind(p[i], &at), 0);
+		CHECK_EQ(chime_set_timeout(p[i], 10 * CHIME_SEC), 0);
+	}
+	CHECK_EQ(chime_getsockname(p[1], &at), 0);
+	CHECK_EQ(chime_connect(p[0], &at), 0);
+}
+
+static void open_tcp(void)
+{
+	chime_sock *l;
+	chime_addr at;
+	CHECK_EQ(chime_create_server(&l, AF_INET, "127.0.0.1", 0, -1, false, false), 0);
+	CHECK_EQ(chime_getsockname(l, &at), 0);
+	CHECK_EQ(chime_open(&p[0], AF_INET, SOCK_STREAM, 0), 0);
+	CHECK_EQ(chime_connect(p[0], &at), 0);
+	CHECK_EQ(chime_accept(l, &p[1], NULL), 0);
+	for (int i = 0; i < 2; i++)
+		CHECK_EQ(chime_set_timeout(p[i], 10 * CHIME_SEC), 0);
+	chime_free(&l);
+}
+
+static void close_both(void)
+{
+	chime_free(&p[0]);
+	chime_free(&p[1]);
+}
+
+/* Received stamps lie between sending and receiving; without the call there are none. */
+TEST(receive_stamps)
+{
+	struct chime_stamps st = { 1, 1 };
+	chime_addr from, me;
+	open_udp();
+	CHECK_EQ(chime_getsockname(p[0], &me), 0);
+	CHECK_EQ(chime_send(p[0], "x", 1, 0), 1);
+	CHECK_EQ(chime_recv_stamped(p[1], buf, sizeof buf, 0, &st, NULL), 1);
+	CHECK_EQ(st.software_ns, 0);
+	CHECK_EQ(chime_timestamping(p[1], CHIME_STAMP_RX), 0);
+	/* The kernel begins in the background. */
+	for (int64_t until = test_now() + 10 * CHIME_SEC; st.software_ns == 0 && test_now() < until;) {
+		CHECK_EQ(chime_send(p[0], "x", 1, 0), 1);
+		CHECK_EQ(chime_recv_stamped(p[1], buf, sizeof buf, 0, &st, NULL), 1);
+	}
+	for (int i = 0; i < 5; i++) {
+		int64_t before = chime_now_real();
+		CHECK_EQ(chime_send(p[0], "x", 1, 0), 1);
+		CHECK_EQ(chime_recv_stamped(p[1], buf, sizeof buf, 0, &st, &from), 1);
+		CHECK_IN(st.software_ns, before, chime_now_real());
+		CHECK(chime_addr_equal(&from, &me));
+	}
+	CHECK_EQ(chime_timestamping(p[1], 64), -EINVAL);
+	close_both();
+}
+
+/* Sent stamps are numbered from 0 in order, each stage by itself, and lie behind the send. */
+TEST(transmit_stamps)
+{
+	unsigned next = 0, scheds = 0;
+	open_udp();
+	CHECK_EQ(chime_timestamping(p[0], CHIME_STAMP_TX | CHIME_STAMP_TX_SCHED), 0);
+	int64_t before = chime_now_real();
+	for (int i = 0; i < 3; i++)
+		CHECK_EQ(chime_send(p[0], "hello", 5, 0), 5);
+	while (next < 3) {
+		struct chime_queued q;
+		int err = chime_recv_queued(p[0], &q, 0);
+		CHECK_EQ(err, 0);
+		CHECK_EQ(q.kind, CHIME_QUEUED_STAMP);
+		CHECK_IN(q.stamps.software_ns, before, chime_now_real());
+		if (q.stage == CHIME_STAMP_TX_SCHED) {
+			CHECK_EQ(q.number, scheds++);
+		} else {
+			CHECK_EQ(q.stage, CHIME_STAMP_TX);
+			CHECK_EQ(q.number, next++);
+		}
+	}
+	struct chime_queued none;
+	while (chime_recv_queued(p[0], &none, MSG_DONTWAIT) == 0)
+		CHECK_EQ(none.stage, CHIME_STAMP_TX_SCHED);
+	CHECK_EQ(chime_recv_queued(p[0], &none, MSG_DONTWAIT), -EAGAIN);
+	CHECK_EQ(chime_recv(p[1], buf, sizeof buf, 0), 5);
+	close_both();
+}
+
+/* TCP tells when the peer had everything up to an offset. */
+TEST(acknowledgement_stamps)
+{
+	struct chime_queued q;
+	open_tcp();
+	CHECK_EQ(chime_timestamping(p[0], CHIME_STAMP_TX_ACK), 0);
+	int64_t before = chime_now_real();
+	CHECK_EQ(chime_send(p[0], "hello", 5, 0), 5);
+	CHECK_EQ(chime_recv_queued(p[0], &q, 0), 0);
+	CHECK_EQ(q.stage, CHIME_STAMP_TX_ACK);
+	CHECK_EQ(q.number, 4);
+	CHECK_IN(q.stamps.software_ns, before, chime_now_real());
+	close_both();
+}
+
+/* Nothing in the queue: the three modes, as everywhere. */
+TEST(queue_waits_as_the_socket_does)
+{
+	struct chime_queued q;
+	open_udp();
+	CHECK_EQ(chime_set_timeout(p[0], 30 * CHIME_MSEC), 0);
+	int64_t start = test_now();
+	CHECK_EQ(chime_recv_queued(p[0], &q, 0), CHIME_ETIMEOUT);
+	CHECK_IN(test_now() - start, 30 * CHIME_MSEC, 10 * CHIME_SEC);
+	CHECK_EQ(chime_set_timeout(p[0], 0), 0);
+	CHECK_EQ(chime_recv_queued(p[0], &q, 0), -EAGAIN);
+	/* Data that waits to be received is not what it waits for. */
+	CHECK_EQ(chime_set_timeout(p[1], 30 * CHIME_MSEC), 0);
+	CHECK_EQ(chime_send(p[0], "x", 1, 0), 1);
+	CHECK_EQ(chime_recv_queued(p[1], &q, 0), CHIME_ETIMEOUT);
+	close_both();
+	/* A connection that is gone in both directions ends the wait. */
+	open_tcp();
+	CHECK_EQ(chime_shutdown(p[0], SHUT_RDWR), 0);
+	chime_free(&p[1]);
+	CHECK_EQ(chime_recv_queued(p[0], &q, 0), -EPIPE);
+	close_both();
+}
+
+/* Each zero-copy send has its number, and its completion says so; the bytes are the peer's. */
+TEST(zero_copy_completions)
+{
+	static char big[20000], got[60000];
+	open_tcp();
+	int err = chime_setsockopt_int(p[0], SOL_SOCKET, SO_ZEROCOPY, 1);
+	if (err == -EOPNOTSUPP || err == -ENOPROTOOPT)
+		SKIP("no zero-copy here: %s", chime_errname(err));
+	CHECK_EQ(err, 0);
+	for (size_t i = 0; i < sizeof big; i++)
+		big[i] = (char)test_random();
+	ssize_t total = 0;
+	for (int i = 0; i < 3; i++) {
+		ssize_t n = chime_send_zerocopy(p[0], big, sizeof big, 0);
+		CHECK_IN(n, 1, sizeof big);
+		size_t have = 0;
+		CHECK_EQ(chime_recv_exact(p[1], got, (size_t)n, 0, &have), 0);
+		CHECK_MEM(got, big, (size_t)n);
+		total += n;
+	}
+	CHECK_IN(total, 3, 3 * sizeof big);
+	for (uint32_t next = 0; next < 3;) {
+		struct chime_queued q;
+		CHECK_EQ(chime_recv_queued(p[0], &q, 0), 0);
+		CHECK_EQ(q.kind, CHIME_QUEUED_ZEROCOPY);
+		CHECK_EQ(q.number, next);
+		CHECK_IN(q.last, next, 2);
+		next = q.last + 1;
+	}
+	close_both();
+}
+
+/* An error of the network says what, about whom, and who complained. */
+TEST(errors_of_the_network)
+{
+	struct chime_queued q;
+	chime_addr there;
+	open_udp();
+	CHECK_EQ(chime_getpeername(p[0], &there), 0);
+	CHECK_EQ(chime_setsockopt_int(p[0], IPPROTO_IP, IP_RECVERR, 1), 0);
+	chime_free(&p[1]);
+	CHECK_EQ(chime_send(p[0], "x", 1, 0), 1);
+	CHECK_EQ(chime_recv_queued(p[0], &q, 0), 0);
+	CHECK_EQ(q.kind, CHIME_QUEUED_ERROR);
+	CHECK_EQ(q.error, -ECONNREFUSED);
+	CHECK_EQ(q.origin, SO_EE_ORIGIN_ICMP);
+	CHECK_EQ(q.icmp_type, 3);
+	CHECK_EQ(q.icmp_code, 3);
+	CHECK(chime_addr_equal(&q.about, &there));
+	CHECK(chime_addr_is_loopback(&q.offender));
+	close_both();
+}
+
+TEST_MAIN()
