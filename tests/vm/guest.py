@@ -130,8 +130,10 @@ class Guest:
     def run(self, programs, show=lambda line: print(line, flush=True), ran=lambda: None):
         """
         Runs each [program, argument...] in turn, gives show each line of output, and calls ran after each. Returns the exit
-        codes; if the guest did not live to the end there may be fewer than programs, and the last is TIME_OVER or NO_RESULT.
+        codes; if the guest did not live to the end there may be fewer than programs, the last is TIME_OVER or NO_RESULT, and
+        trouble has more on it.
         """
+        self.trouble = ""
         self.word = f"#{secrets.token_hex(8)}"
         # /dev and /run are the guest's own
         place = "/tmp" if re.match(r"/(dev|run)/", tempfile.gettempdir()) else None
@@ -146,8 +148,7 @@ class Guest:
                 said = f.read().splitlines()
         if whole is not True:
             why = f"not done within {self.timeout} s" if whole == TIME_OVER else "it ended without a result"
-            print(f"FAILED: the guest {self.name}: {why}; what its kernel said last:", file=sys.stderr)
-            print("\n".join(f"    {line}" for line in said[-25:]), file=sys.stderr, flush=True)
+            self.trouble = "\n    ".join([f"the guest {self.name}: {why}; what its kernel said last:", *said[-25:]])
             codes = codes[:len(programs) - 1] + [whole]
         return codes
 

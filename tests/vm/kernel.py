@@ -56,8 +56,12 @@ def _download(package, folder):
 def unpacked(package):
     """The folder where the package's files are, got from the archive if they are not there yet."""
     folder = os.path.join(CACHE, package)
-    os.makedirs(CACHE, exist_ok=True)
-    with open(os.path.join(CACHE, "lock"), "w") as lock:
+    try:
+        os.makedirs(CACHE, exist_ok=True)
+        lock = open(os.path.join(CACHE, "lock"), "w")
+    except OSError as e:
+        raise Missing(f"the cache for kernels, {CACHE} ($CHIME_VM_CACHE): {e.strerror}") from None
+    with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if os.path.isdir(folder):
             return folder
