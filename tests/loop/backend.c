@@ -242,6 +242,43 @@ TEST_EACH_BACKEND(empty_message_is_not_the_end)
 	teardown(fds, 1);
 }
 
+/* Descriptors that a peer sends along are never opened here, where nobody would close them. */
+TEST_EACH_BACKEND(descriptors_that_come_along_are_not_kept)
+{
+	static const enum op_kind kinds[] = { OP_RECV, OP_RECV_MSG, OP_RECV_MSGS };
+	static const int types[] = { SOCK_STREAM, SOCK_SEQPACKET, SOCK_DGRAM };
+	setup();
+	for (int i = 0; i < 3; i++) {
+		int fds[2];
+		union {
+			char bytes[CMSG_SPACE(sizeof(int))];
+			struct cmsghdr head;
+		} control = { .head = { CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS } };
+		struct iovec iov = { (char[]){ "x" }, 1 };
+		struct msghdr msg = {
+			.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control
+		};
+		struct seen s;
+		pair(fds, types[i]);
+		memcpy(CMSG_DATA(&control.head), &fds[1], sizeof(int));
+		start(&s, fds[0], kinds[i], 0);
+		turn(1);
+		int next = dup(fds[0]);
+		close(next);
+		CHECK_EQ(sendmsg(fds[1], &msg, 0), 1);
+		TURN_UNTIL(s.reports == 1);
+		CHECK_EQ(s.last, 1);
+		int again = dup(fds[0]);
+		CHECK_EQ(again, next);
+		close(again);
+		op_cancel(&lp, &s.op);
+		TURN_UNTIL(s.ended);
+		lp.backend->close(&lp, fds[0], false);
+		close(fds[1]);
+	}
+	teardown(NULL, 0);
+}
+
 /* Accept reports every connection that waits, with OP_NOWAIT those that wait now and then -EAGAIN. */
 TEST_EACH_BACKEND(accept_reports_every_connection)
 {

@@ -71,8 +71,9 @@ static bool do_recv(struct ready *rd, struct loop *lp, struct op *op)
 static bool do_recv_msg(struct ready *rd, struct loop *lp, struct op *op)
 {
 	if (!op->prepared) {
-		/* With credentials asked for, a message has a control part, and the end of the connection has none. And the
-		 * answer to the longest message must fit into one. */
+		/* With credentials asked for, and no room for them, a message says that they were cut off (MSG_CTRUNC), which
+		 * the end of the connection does not. No room for descriptors either: those that a peer sends would be ours
+		 * to close. And the answer to the longest message must fit into one. */
 		int on = 1, room = CHIME_MESSAGE_MAX + 4096;
 		setsockopt(op->fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof on);
 		setsockopt(op->fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof room);
@@ -81,20 +82,14 @@ static bool do_recv_msg(struct ready *rd, struct loop *lp, struct op *op)
 	struct buf *b = chime__buf_get(&rd->messages);
 	if (!b)
 		return no_result(rd, lp, op, -ENOMEM);
-	union {
-		char bytes[CONTROL_ROOM];
-		struct cmsghdr align;
-	} control;
 	struct iovec iov = { b->data, MESSAGE_ROOM };
-	struct msghdr msg = {
-		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes
-	};
-	ssize_t n = recvmsg(op->fd, &msg, MSG_DONTWAIT);
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+	ssize_t n = chime__recvmsg(op->fd, &msg);
 	bool more;
 	if (n < 0) {
 		more = no_result(rd, lp, op, -errno);
 	} else {
-		bool end = n == 0 && msg.msg_controllen == 0;
+		bool end = n == 0 && !(msg.msg_flags & MSG_CTRUNC);
 		struct op_event ev = { .res = (int)n, .buf = b, .end = end, .truncated = msg.msg_flags & MSG_TRUNC };
 		more = rd->report(lp, op, &ev, !end);
 	}

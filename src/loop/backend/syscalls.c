@@ -16,6 +16,11 @@ ssize_t chime__recv(int fd, void *buf, size_t len)
 	return syscall(SYS_recvfrom, fd, buf, len, MSG_DONTWAIT, NULL, NULL);
 }
 
+ssize_t chime__recvmsg(int fd, struct msghdr *msg)
+{
+	return syscall(SYS_recvmsg, fd, msg, MSG_DONTWAIT);
+}
+
 int chime__send_iov(const struct op *op)
 {
 	ssize_t n;

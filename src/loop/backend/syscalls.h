@@ -6,7 +6,7 @@
 
 #include "loop/backend.h"
 
-#define CONTROL_ROOM 64 /* bytes: packet info or credentials */
+#define CONTROL_ROOM 64 /* bytes: packet info */
 
 /* Room for a batch of datagrams; made when the first datagram socket comes. */
 struct batch {
@@ -21,8 +21,9 @@ struct batch {
 	struct op_msg msg[OP_MSGS];
 };
 
-/* recv(2). -1 and errno. */
+/* recv(2) and recvmsg(2). -1 and errno. */
 ssize_t chime__recv(int fd, void *buf, size_t len);
+ssize_t chime__recvmsg(int fd, struct msghdr *msg);
 
 /* What op (OP_SEND, OP_SEND_MSGS) asks for, once. */
 int chime__send_iov(const struct op *op);
