@@ -11,6 +11,7 @@
 #include <sched.h>
 #include <semaphore.h>
 #include <stdlib.h>
+#include <sys/mount.h>
 #include <unistd.h>
 
 #define LIMIT (10 * CHIME_SEC)
@@ -75,18 +76,18 @@ static _Atomic int released;
 static int fake_ask(const char *host, const char *service, const struct addrinfo *hints, struct addrinfo **out)
 {
 	static char canonical[] = "canonical.test";
-	static struct sockaddr_in in;
 	(void)host;
 	(void)service;
 	if (stuck)
 		sem_wait(&go_on);
-	struct addrinfo *ai = calloc(1, sizeof *ai);
-	in.sin_family = AF_INET;
-	in.sin_addr.s_addr = htonl(0xc0000205);
+	struct addrinfo *ai = calloc(1, sizeof *ai + sizeof(struct sockaddr_in));
+	struct sockaddr_in *in = (struct sockaddr_in *)(ai + 1);
+	in->sin_family = AF_INET;
+	in->sin_addr.s_addr = htonl(0xc0000205);
 	ai->ai_family = AF_INET;
 	ai->ai_socktype = SOCK_STREAM;
-	ai->ai_addr = (struct sockaddr *)&in;
-	ai->ai_addrlen = sizeof in;
+	ai->ai_addr = (struct sockaddr *)in;
+	ai->ai_addrlen = sizeof *in;
 	ai->ai_canonname = hints->ai_flags & AI_CANONNAME ? canonical : NULL;
 	*out = ai;
 	return 0;
@@ -183,6 +184,40 @@ TEST(names_of_loopback)
 	chime_host_free(&h);
 	chime_host_free(&back);
 	CHECK_PTR(back, NULL);
+}
+
+/* The full name is the first with a dot, alias or not; all names and addresses of a line come out. */
+TEST(full_names_and_aliases)
+{
+	struct chime_host *h = NULL;
+	char path[512], name[64];
+	snprintf(path, sizeof path, "%s/hosts", test_dir());
+	FILE *hosts = fopen(path, "w");
+	CHECK(hosts != NULL);
+	fputs("192.0.2.9 short other full.example.test more.example.test\n192.0.2.10 bare\n", hosts);
+	fclose(hosts);
+	if (unshare(CLONE_NEWNS | CLONE_NEWNET) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+	    mount(path, "/etc/hosts", NULL, MS_BIND, NULL) < 0)
+		SKIP("no /etc/hosts of one's own here: %s", chime_errname(-errno));
+	int err = chime_gethostbyaddr("192.0.2.9", LIMIT, &h);
+	if (err == 0) {
+		CHECK_STR(h->name, "short");
+		CHECK_EQ(h->aliases, 3);
+		CHECK_STR(h->alias[1], "full.example.test");
+		CHECK_EQ(h->count, 1);
+		shows(&h->addr[0], "192.0.2.9:0");
+		chime_host_free(&h);
+		CHECK_EQ(chime_gethostbyaddr("other", LIMIT, &h), 0);
+		CHECK_STR(h->name, "short");
+		chime_host_free(&h);
+		CHECK_EQ(chime_getfqdn("192.0.2.9", LIMIT, name, sizeof name), 0);
+		CHECK_STR(name, "full.example.test");
+		CHECK_EQ(chime_getfqdn("192.0.2.10", LIMIT, name, sizeof name), 0);
+		CHECK_STR(name, "bare");
+	}
+	umount2("/etc/hosts", MNT_DETACH);
+	if (err < 0)
+		SKIP("this system does not read /etc/hosts: %s", chime_errname(err));
 }
 
 /* A network of one's own, without a way out: a name that cannot be found keeps its form in getfqdn, and is an error elsewhere. */

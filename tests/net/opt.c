@@ -133,6 +133,8 @@ TEST(values_that_are_set_are_read_back)
 		{ "TCP_KEEPINTVL", "7s", "7s", AF_INET6, SOCK_STREAM },
 		{ "TCP_KEEPCNT", "3", "3", AF_INET, SOCK_STREAM },
 		{ "TCP_USER_TIMEOUT", "1234ms", "1234ms", AF_INET, SOCK_STREAM },
+		{ "TCP_USER_TIMEOUT", "1234100us", "1235ms", AF_INET, SOCK_STREAM },
+		{ "TCP_KEEPIDLE", "1001ms", "2s", AF_INET, SOCK_STREAM },
 		{ "TCP_LINGER2", "-1", "-1", AF_INET, SOCK_STREAM },
 		{ "IP_TTL", "77", "77", AF_INET, SOCK_DGRAM },
 		{ "IP_TOS", "184", "184", AF_INET, SOCK_DGRAM },
