@@ -355,6 +355,20 @@ static void refused(struct dgram *d, const struct op_msg *m, int err)
 	drop(d, kind, 1, &m->peer, err);
 }
 
+static void copy_addr(chime_addr *to, const chime_addr *from)
+{
+	to->len = from->len;
+	memcpy(&to->u, &from->u, from->len); /* a whole one is eight times as long */
+}
+
+/* To whom, and from which address of ours. */
+static void set_reply(struct op_msg *reply, const struct op_msg *m)
+{
+	copy_addr(&reply->peer, &m->peer);
+	copy_addr(&reply->local, &m->local);
+	reply->local_if = m->local_if;
+}
+
 /* Has the service answer m into out, or into the queue where others wait. */
 static void answer(struct dgram *d, const struct op_msg *m, int64_t time_ns)
 {
@@ -389,15 +403,17 @@ static void answer(struct dgram *d, const struct op_msg *m, int64_t time_ns)
 		drop(d, DROP_LONG, 1, &m->peer, -EMSGSIZE);
 		return;
 	}
-	struct op_msg reply = {
-		.peer = m->peer, .local = m->local, .local_if = m->local_if, .iov = r.iov, .n = (int)r.n
-	};
 	if (waits) {
+		struct op_msg reply = { .iov = r.iov, .n = (int)r.n };
+		set_reply(&reply, m);
 		queue(d, &reply, r.bytes, reply_answers(&r), false);
 		return;
 	}
 	d->held[d->out_n] = (struct held){ .buf = m->buf, .answers = reply_answers(&r), .len = r.bytes };
-	d->out[d->out_n++] = reply;
+	struct op_msg *out = &d->out[d->out_n++];
+	out->iov = r.iov;
+	out->n = (int)r.n;
+	set_reply(out, m);
 }
 
 static void read_on(struct dgram *d)

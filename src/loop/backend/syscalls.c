@@ -121,8 +121,8 @@ static int ready_place(struct batch *bt, struct buf_pool *pool, unsigned n, bool
 			return -ENOMEM;
 	}
 	bt->iov[n] = (struct iovec){ bt->buf[n]->data, bt->buf[n]->room };
-	bt->hdr[n].msg_hdr = (struct msghdr){ .msg_name = &bt->peer[n].u.sa,
-					      .msg_namelen = sizeof bt->peer[n].u,
+	bt->hdr[n].msg_hdr = (struct msghdr){ .msg_name = &bt->msg[n].peer.u.sa,
+					      .msg_namelen = sizeof bt->msg[n].peer.u,
 					      .msg_iov = &bt->iov[n],
 					      .msg_iovlen = 1,
 					      .msg_control = pktinfo ? bt->control[n].bytes : NULL,
@@ -133,13 +133,19 @@ static int ready_place(struct batch *bt, struct buf_pool *pool, unsigned n, bool
 int chime__batch_recv(struct batch *bt, struct buf_pool *pool, int fd, bool pktinfo)
 {
 	unsigned room = 0;
-	while (room < OP_MSGS && ready_place(bt, pool, room, pktinfo) == 0)
+	if (bt->pktinfo != pktinfo)
+		bt->ready = 0;
+	bt->pktinfo = pktinfo;
+	while (room < OP_MSGS && ((room >= bt->used && room < bt->ready) || ready_place(bt, pool, room, pktinfo) == 0))
 		room++;
+	bt->ready = room;
+	bt->used = 0;
 	if (room == 0)
 		return -ENOMEM;
 	int n = recvmmsg(fd, bt->hdr, room, MSG_DONTWAIT, NULL);
 	if (n < 0)
 		return -errno;
+	bt->used = (unsigned)n;
 	for (int i = 0; i < n; i++) {
 		struct op_msg *m = &bt->msg[i];
 		struct msghdr *h = &bt->hdr[i].msg_hdr;
@@ -147,7 +153,6 @@ int chime__batch_recv(struct batch *bt, struct buf_pool *pool, int fd, bool pkti
 		m->data = m->buf->data;
 		m->len = bt->hdr[i].msg_len;
 		m->truncated = h->msg_flags & MSG_TRUNC;
-		m->peer = bt->peer[i];
 		m->peer.len = h->msg_namelen < sizeof m->peer.u ? h->msg_namelen : (socklen_t)sizeof m->peer.u;
 		read_local(m, h);
 	}

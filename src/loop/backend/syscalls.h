@@ -13,7 +13,9 @@ struct batch {
 	struct mmsghdr hdr[OP_MSGS];
 	struct iovec iov[OP_MSGS];
 	struct buf *buf[OP_MSGS];
-	chime_addr peer[OP_MSGS];
+	unsigned ready; /* places that hdr and iov are ready for, but those used since */
+	unsigned used;  /* so many, the first ones */
+	bool pktinfo;   /* what they are ready for */
 	union {
 		char bytes[CONTROL_ROOM];
 		struct cmsghdr align;
