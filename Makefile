@@ -1,5 +1,5 @@
 # For people; CMake and Ninja do the work. "make help" lists what there is.
-.PHONY: build run check check-vm bench million fuzz install help
+.PHONY: build run check check-vm sim bench million fuzz install help
 .DEFAULT_GOAL := build
 
 PREFIX ?= /usr/local
@@ -19,6 +19,11 @@ check-vm: ## run the engine's tests in other kernels, booted for them
 	@scripts/packages vm
 	@cmake --preset release -DCHIME_TESTS=ON >/dev/null && cmake --build build >/dev/null
 	@tests/vm/check
+
+sim: ## run the server on a simulated network, other seeds than ./check (SEEDS=10000 FROM=1)
+	@test -x build/tests/test_sim || cmake --preset release -DCHIME_TESTS=ON
+	@cmake --build build --target test_sim
+	@build/tests/test_sim --seeds $${SEEDS:-10000} --from $${FROM:-1}
 
 bench: ## measure, against bare programs and other libraries (ROWS=1,4: these rows; QUICK=1; DOCS=1: into docs/)
 	@bench/run $(if $(ROWS),--rows $(ROWS)) $(if $(QUICK),--quick) $(if $(DOCS),--docs)

@@ -1,6 +1,8 @@
 /* The hashed timer wheel. */
 #include "loop/timer.h"
 
+#include "fault.h"
+
 #include <assert.h>
 #include <string.h>
 
@@ -9,7 +11,8 @@
 /* The first tick that is not before at_ns. */
 static uint64_t tick_of(int64_t at_ns)
 {
-	return at_ns <= 0 ? 0 : ((uint64_t)at_ns + TIMER_TICK_NS - 1) / TIMER_TICK_NS;
+	uint64_t up = FAULT(TIMER_EARLY) ? 0 : TIMER_TICK_NS - 1;
+	return at_ns <= 0 ? 0 : ((uint64_t)at_ns + up) / TIMER_TICK_NS;
 }
 
 void chime__timer_init(struct timer_wheel *w, int64_t now_ns)
@@ -60,7 +63,7 @@ static unsigned run_slot(struct timer_wheel *w)
 	struct chime_timer *aside = NULL, **link = slot;
 	while (*link) {
 		struct chime_timer *t = *link;
-		if (t->at_ns > due) {
+		if (t->at_ns > due && !FAULT(TIMER_ROUND)) {
 			link = &t->next;
 			continue;
 		}

@@ -1,6 +1,7 @@
 /* A listener in a worker. */
 #include "server/acceptor.h"
 
+#include "fault.h"
 #include "server/conn.h"
 
 #include <errno.h>
@@ -74,10 +75,11 @@ static void on_accept(struct loop *lp, struct op *op, const struct op_event *ev)
 	case -ENOMEM:
 		stat_add(&w->stats.emfile, 1);
 		tell(a, TOLD_EMFILE, "emfile", ev->res, "accepting pauses until there is room");
-		chime__worker_timer(w, &a->pause, PAUSE_NS, resume, a);
+		if (!FAULT(PAUSE_FOREVER))
+			chime__worker_timer(w, &a->pause, PAUSE_NS, resume, a);
 		return;
 	case -ECANCELED:
-		if (a->draining && !w->cut) {
+		if (a->draining && !w->cut && !FAULT(UNACCEPTED)) {
 			start(a);
 			return;
 		}

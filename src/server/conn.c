@@ -1,6 +1,7 @@
 /* One connection's life: the moves of the drawing in conn.h. */
 #include "server/conn.h"
 
+#include "fault.h"
 #include "server/reply.h"
 
 #include <assert.h>
@@ -108,7 +109,7 @@ static bool ops_running(const struct conn *c)
 static void finish(struct conn *c)
 {
 	struct chime_worker *w = c->base.worker;
-	if (ops_running(c) || c->base.in_call)
+	if ((ops_running(c) && !FAULT(CLOSE_EARLY)) || c->base.in_call)
 		return;
 	chime__pending_drop(c);
 	if (c->base.timed)
@@ -343,6 +344,8 @@ static void on_input(struct conn *c, const struct op_event *ev)
 		return; /* thrown away */
 	/* Read after the receive, and for each receive anew: a stamp must not be older than what it stamps. */
 	int64_t time_ns = w->loop.backend->real(&w->loop);
+	if (FAULT(OLD_STAMP))
+		time_ns -= w->loop.backend->mono(&w->loop) - w->loop.now_ns;
 	stat_add(&w->stats.received_bytes, len);
 	chime__conn_active(c);
 	c->base.busy = true;
@@ -357,6 +360,8 @@ static void on_input(struct conn *c, const struct op_event *ev)
 		feed(c, ev->buf, len, time_ns);
 		return;
 	}
+	if (FAULT(LATE_INPUT))
+		return;
 	/* Behind what was kept, or it came while an answer is on its way. */
 	int err = chime__pending_keep(c, ev->buf->data, len, time_ns, false, true);
 	if (err < 0)
@@ -371,11 +376,11 @@ static void on_in(struct loop *lp, struct op *op, const struct op_event *ev)
 		finish(c);
 		return;
 	}
-	if (c->base.message ? ev->end : ev->res == 0)
+	if (c->base.message && !FAULT(EMPTY_IS_END) ? ev->end : ev->res == 0)
 		c->base.peer_ended = c->base.input_ended = true;
 	else if (ev->res >= 0)
 		on_input(c, ev);
-	else if (ev->res == -EAGAIN)
+	else if (ev->res == -EAGAIN || (FAULT(DRAIN_UNREAD) && c->base.state == CONN_DRAINING))
 		c->base.input_ended = true; /* draining: nothing more is there */
 	else if (ev->res != -ECANCELED)
 		chime__conn_end(c, ev->res, false);
@@ -409,7 +414,7 @@ static bool must_pause(const struct conn *c)
 {
 	const struct pending *p = c->pending;
 	assert(p);
-	if (c->base.worker->loop.caps.inline_send || p->full || c->base.message)
+	if (c->base.worker->loop.caps.inline_send || p->full || (c->base.message && !FAULT(GLUED)))
 		return true; /* a send that goes at once would have gone; and what is kept has no boundaries */
 	return p->first || (p->rest && p->rest->len - p->rest->sent >= CHIME_INPUT_MAX);
 }
@@ -428,7 +433,8 @@ void chime__conn_settle(struct conn *c)
 					op_cancel(&c->base.worker->loop, &c->in);
 				return;
 			}
-			if (c->pending && c->pending->rest && (!c->pending->rest_partial || c->base.input_ended)) {
+			if (c->pending && c->pending->rest &&
+			    (!c->pending->rest_partial || (c->base.input_ended && !FAULT(LOST_TAIL)))) {
 				feed_rest(c);
 				continue;
 			}
@@ -452,7 +458,7 @@ void chime__conn_settle(struct conn *c)
 				op_cancel(&c->base.worker->loop, &c->in);
 				return; /* goes on when it has ended */
 			}
-			if (!out && c->holds == 0)
+			if (!out && (c->holds == 0 || (FAULT(HOLD_IGNORED) && c->base.worker->draining)))
 				flushed(c);
 			return;
 		case CONN_LINGERING:
@@ -487,7 +493,8 @@ void chime__conn_sent(struct conn *c, int err)
 		err = chime__pending_pump(c);
 	if (err < 0)
 		chime__conn_end(c, err, false);
-	chime__conn_settle(c);
+	if (!FAULT(NO_RESUME))
+		chime__conn_settle(c);
 }
 
 void chime__conn_flush(struct conn *c)

@@ -1,6 +1,7 @@
 /* A datagram socket in a worker: what comes in is judged, answered in place, and sent in batches. */
 #include "server/dgram.h"
 
+#include "fault.h"
 #include "server/peers.h"
 #include "server/reply.h"
 #include "server/steer.h"
@@ -203,7 +204,7 @@ static void wait_out(struct dgram *d, const chime_addr *peer)
 			chime__peers_back(&d->peers, d->held[i].waiting);
 			continue;
 		}
-		queue(d, &d->out[i], d->held[i].len, d->held[i].answers, true);
+		queue(d, &d->out[i], d->held[i].len, d->held[i].answers, !FAULT(REORDERED));
 		if (d->out_kept)
 			buf_unref(d->held[i].buf);
 	}
@@ -292,7 +293,7 @@ static void pump(struct dgram *d)
 		}
 		flush(d);
 	}
-	if (!op_running(&d->send) && d->peers.count)
+	if (!op_running(&d->send) && d->peers.count && !FAULT(NO_RETRY))
 		retry_soon(d);
 }
 
@@ -586,6 +587,8 @@ void chime__dgram_drain(struct dgram *d)
 	if (d->base.state != DGRAM_OPEN)
 		return;
 	d->base.state = DGRAM_DRAINING;
+	if (FAULT(DGRAM_UNREAD))
+		d->read_done = true;
 	if (op_running(&d->recv))
 		op_cancel(loop_of(d), &d->recv); /* and read once more, until nothing is there */
 	else

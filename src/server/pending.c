@@ -1,6 +1,7 @@
 /* What a connection could not finish at once. */
 #include "server/pending.h"
 
+#include "fault.h"
 #include "server/conn.h"
 #include "server/reply.h"
 #include "server/worker.h"
@@ -113,7 +114,8 @@ void chime__pending_drop(struct conn *c)
 void chime__pending_abandon(struct pending *p)
 {
 	chime__pending_unlist(p);
-	stat_sub(&p->conn->base.worker->stats.queued_bytes, p->charged);
+	if (!FAULT(QUEUED_KEPT))
+		stat_sub(&p->conn->base.worker->stats.queued_bytes, p->charged);
 	p->charged = 0;
 }
 
@@ -289,7 +291,7 @@ static bool account(struct conn *c, size_t n)
 	stat_add(&c->base.worker->stats.sent_bytes, n);
 	chime__conn_active(c);
 	if (p->buf) {
-		if (!advance(&p->out, n))
+		if (!advance(&p->out, n) && !FAULT(LOST_PART))
 			return true;
 		buf_unref(p->buf);
 		p->buf = NULL;
@@ -429,7 +431,9 @@ static void on_out(struct loop *lp, struct op *op, const struct op_event *ev)
 		return;
 	}
 	err = took(c, ev->res);
-	if (ev->res > 0 && p->listed) { /* progress: behind all others */
+	if (FAULT(TWICE) && err == 0 && (p->buf || p->first))
+		err = took(c, ev->res);
+	if (ev->res > 0 && p->listed && !FAULT(NO_PROGRESS)) { /* progress: behind all others */
 		struct pending_list *list = p->listed;
 		chime__pending_list(c, list);
 	}

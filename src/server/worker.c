@@ -1,6 +1,7 @@
 /* One thread's share of a server: turns, stops, sweeps, the table of connections. */
 #include "server/worker.h"
 
+#include "fault.h"
 #include "server/acceptor.h"
 #include "server/conn.h"
 #include "server/dgram.h"
@@ -58,7 +59,7 @@ static void on_sweep(chime_timer *t, void *arg)
 	while (w->stalled.first && w->config->stall_timeout_ns != CHIME_FOREVER &&
 	       now_ns - w->stalled.first->since_ns >= w->config->stall_timeout_ns)
 		end_stalled(w, &w->stats.stalled_ended, TOLD_STALLED, "the peer takes nothing, ended");
-	while (w->lingering.first && now_ns - w->lingering.first->since_ns >= LINGER_NS) {
+	while (w->lingering.first && now_ns - w->lingering.first->since_ns >= LINGER_NS && !FAULT(LINGER_LONG)) {
 		struct conn *c = w->lingering.first->conn;
 		chime__conn_end(c, 0, false);
 	}
@@ -93,7 +94,8 @@ bool chime__worker_admit(struct chime_worker *w)
 {
 	uint64_t *open = &w->server->open_conns;
 	if (__atomic_add_fetch(open, 1, __ATOMIC_RELAXED) > w->server->max_conns) {
-		__atomic_sub_fetch(open, 1, __ATOMIC_RELAXED);
+		if (!FAULT(CEILING_KEPT))
+			__atomic_sub_fetch(open, 1, __ATOMIC_RELAXED);
 		return false;
 	}
 	stat_add(&w->stats.open, 1);
@@ -222,7 +224,8 @@ static void on_idle_end(chime_timer *t, void *arg)
 static void drain(struct chime_worker *w)
 {
 	w->draining = true;
-	chime__worker_timer(w, &w->grace, w->config->grace_ns, on_grace, w);
+	if (!FAULT(NO_GRACE))
+		chime__worker_timer(w, &w->grace, w->config->grace_ns, on_grace, w);
 	chime__worker_timer(w, &w->idle_end, LINGER_IDLE_NS, on_idle_end, w);
 	for (struct acceptor *a = w->acceptors, *next; a; a = next) {
 		next = a->next;

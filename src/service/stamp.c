@@ -1,6 +1,8 @@
 /* The stamp: a time as text and back, and the service that puts it in front of each chunk. */
 #include "service/services.h"
 
+#include "fault.h"
+
 #include <chime/clock.h>
 #include <chime/stamp.h>
 
@@ -363,7 +365,8 @@ static ssize_t answer_stream(const struct chime_input *in, chime_reply *out, con
 			memcpy(first, stamp, stamp_len);
 			chime_reply_add(out, first, stamp_len + n);
 		} else {
-			chime_reply_add(out, first, stamp_len);
+			if (!FAULT(READ_STAMP))
+				chime_reply_add(out, first, stamp_len);
 			chime_reply_add(out, in->data + used, n);
 		}
 		used += n;

@@ -19,6 +19,7 @@ void client_plan(struct world *w, struct client *c)
 	c->pause_ns = often(w, 150) ? (int64_t)pick(w, 30) * CHIME_SEC : 0;
 	c->write_max = often(w, 300) ? 1 + pick(w, 20) : often(w, 500) ? 1 + pick(w, 3000) : 1 + pick(w, 30000);
 	c->reader = often(w, 700) ? PROMPT : often(w, 600) ? SLOW : STUCK;
+	c->sip = often(w, 500) ? 800 : 60;
 	c->ending = often(w, 450) ? HALF_CLOSE : often(w, 600) ? STAY : often(w, 600) ? RESET : LEAVE;
 	c->to_send = often(w, 100) ? 0 : often(w, 400) ? pick(w, 200) : often(w, 900) ? pick(w, 6000) : pick(w, 120000);
 	if (c->write_max < 20 && c->to_send > 600)
@@ -131,12 +132,20 @@ static void client_step(struct client *c)
 		c->write_ns += c->pause_ns;
 }
 
+void client_hurry(struct client *c)
+{
+	if (c->peer == -1)
+		client_step(c);
+}
+
 static void client_read(struct client *c)
 {
 	struct world *w = c->world;
 	static unsigned char bytes[65536];
 	if (c->place->type == SOCK_STREAM) {
-		size_t most = c->reader == SLOW ? 1 + pick(w, 800) : often(w, 500) ? sizeof bytes : 1 + pick(w, 2000);
+		size_t most = c->reader == SLOW ? 1 + pick(w, c->sip)
+			      : often(w, 500)   ? sizeof bytes
+						: 1 + pick(w, 2000);
 		oracle_bytes(c, bytes, sim_read(&w->sim, c->peer, bytes, most));
 	} else {
 		ssize_t n = 0;

@@ -300,6 +300,9 @@ static void stop(struct world *w)
 	} else {
 		if (w->calm_end)
 			check_calm(w);
+		bool crowd = often(w, 300); /* some come at the last moment */
+		for (unsigned i = 0; i < w->clients && crowd; i++)
+			client_hurry(&w->client[i]);
 		sim_trace(&w->sim, "---- stop ----");
 		w->stopped_ns = w->sim.mono_ns;
 		if (often(w, 150))
@@ -403,8 +406,12 @@ static void end_client(struct world *w, struct client *c)
 		for (ssize_t n; (n = sim_take(&w->sim, c->peer, bytes, sizeof bytes)) >= 0;)
 			oracle_message(c, bytes, (size_t)n);
 	}
-	if (c->place->type == SOCK_DGRAM)
+	if (c->place->type == SOCK_DGRAM) {
+		if (v.received < c->at_stop && !w->w->cut)
+			breach(w, "client %u: of %llu datagrams before the stop %llu were read", c->number,
+			       (unsigned long long)c->at_stop, (unsigned long long)v.received);
 		return;
+	}
 	if (!sim_closed(&w->sim, c->peer))
 		breach(w, "client %u is not closed at the end", c->number);
 	if (c->opened != c->closed && !c->said_no)

@@ -19,6 +19,16 @@
 
 #include <setjmp.h>
 
+/* The histories that ./check runs are those of the seeds 1 to SEEDS. */
+#ifndef __has_feature
+#define __has_feature(x) 0
+#endif
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || __has_feature(address_sanitizer)
+#define SEEDS 300
+#else
+#define SEEDS 3000
+#endif
+
 #define CLIENTS 24
 #define PLACES 4
 #define NEVER INT64_MAX
@@ -66,6 +76,7 @@ struct client {
 	size_t write_max;
 	int64_t think_ns, pause_ns;
 	enum reader reader;
+	size_t sip; /* SLOW: the most that it reads */
 	enum ending ending;
 	/* where it is in it */
 	int64_t write_ns, read_ns; /* when it does something next */
@@ -124,6 +135,8 @@ void client_plan(struct world *w, struct client *c);
 /* When it does something next, NEVER if not by itself. */
 int64_t client_next(const struct client *c);
 void client_act(struct client *c);
+/* Connects and writes now, if it has not yet. */
+void client_hurry(struct client *c);
 
 /* The i-th byte that a client sends; newlines only where lines are stamped. */
 unsigned char payload(const struct client *c, uint64_t i);
