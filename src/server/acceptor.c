@@ -59,6 +59,11 @@ static void on_accept(struct loop *lp, struct op *op, const struct op_event *ev)
 	struct acceptor *a = of_op(op);
 	struct chime_worker *w = a->worker;
 	if (ev->res >= 0) {
+		if (w->cut) { /* it was taken before the cancel was: nothing would end it any more */
+			stat_add(&w->stats.cut, 1);
+			lp->backend->close(lp, ev->res, true);
+			return;
+		}
 		if (!chime__worker_admit(w)) {
 			stat_add(&w->stats.refused, 1);
 			lp->backend->close(lp, ev->res, false);
