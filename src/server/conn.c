@@ -80,6 +80,8 @@ static void on_idle(chime_timer *t, void *arg)
 {
 	struct conn *c = arg;
 	struct chime_worker *w = c->base.worker;
+	if (c->base.state >= CONN_CLOSING)
+		return; /* it has ended for another reason, and waits for its operations */
 	int64_t left = conn_idle(c)->active_ns + c->base.served->idle_timeout_ns - w->loop.now_ns;
 	if (left > 0) {
 		chime__worker_timer(w, t, left, on_idle, c);
