@@ -22,6 +22,8 @@ void client_plan(struct world *w, struct client *c)
 	c->sip = often(w, 500) ? 800 : 60;
 	c->ending = often(w, 450) ? HALF_CLOSE : often(w, 600) ? STAY : often(w, 600) ? RESET : LEAVE;
 	c->to_send = often(w, 100) ? 0 : often(w, 400) ? pick(w, 200) : often(w, 900) ? pick(w, 6000) : pick(w, 120000);
+	if (c->reader == SLOW && c->sip == 60 && c->to_send > 2000)
+		c->to_send = 2000;
 	if (c->write_max < 20 && c->to_send > 600)
 		c->to_send = 600;
 	if (c->place->type != SOCK_STREAM) {

@@ -348,6 +348,8 @@ static bool turn(struct world *w, int64_t limit_ns)
 {
 	uint64_t events = w->sim.events;
 	int64_t before_ns = w->sim.mono_ns;
+	if (w->w->cut && !w->cut_ns)
+		w->cut_ns = before_ns;
 	int more = chime__worker_turn(w->w, limit_ns);
 	if (more < 0)
 		breach(w, "the loop is broken: %s", chime_strerror(more));
@@ -422,7 +424,7 @@ static void end_client(struct world *w, struct client *c)
 		return;
 	}
 	if (!c->opened) {
-		if (!v.refused_op)
+		if (!v.refused_op && !(w->cut_ns && v.accepted_ns >= w->cut_ns))
 			w->refusals++;
 		return;
 	}

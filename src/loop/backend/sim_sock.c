@@ -24,7 +24,7 @@
 
 /* ---- queues ---- */
 
-void sim_put(struct sim_queue *q, const void *bytes, size_t len, int peer, bool message)
+static void put(struct sim_queue *q, const void *bytes, size_t len)
 {
 	if (q->at + q->len + len > q->room) {
 		if (q->at)
@@ -39,8 +39,11 @@ void sim_put(struct sim_queue *q, const void *bytes, size_t len, int peer, bool 
 	if (len)
 		memcpy(q->data + q->at + q->len, bytes, len);
 	q->len += len;
-	if (!message)
-		return;
+}
+
+/* What was put last is a message. */
+static void mark_message(struct sim_queue *q, size_t len, int peer)
+{
 	if (q->message_at && q->message_at + q->message_count == q->message_room) {
 		memmove(q->messages, q->messages + q->message_at, q->message_count * sizeof *q->messages);
 		q->message_at = 0;
@@ -216,19 +219,14 @@ bool sim_can_write(const struct sim *sim, const struct sim_sock *s)
 /* All of it, or the first max bytes. */
 static void put_pieces(struct sim_queue *q, const struct iovec *iov, int n, size_t max, bool message, int peer)
 {
-	unsigned char whole[4096];
-	unsigned char *bytes = max > sizeof whole ? malloc(max) : whole;
 	size_t len = 0;
-	assert(bytes);
 	for (int i = 0; i < n && len < max; i++) {
 		size_t part = iov[i].iov_len < max - len ? iov[i].iov_len : max - len;
-		if (part)
-			memcpy(bytes + len, iov[i].iov_base, part);
+		put(q, iov[i].iov_base, part);
 		len += part;
 	}
-	sim_put(q, bytes, len, peer, message);
-	if (bytes != whole)
-		free(bytes);
+	if (message)
+		mark_message(q, len, peer);
 }
 
 static struct sim_sock *peer_at(struct sim *sim, const chime_addr *at)
@@ -334,7 +332,9 @@ void sim_write(struct sim *sim, int peer, const void *bytes, size_t len)
 	if (s->closed) {
 		s->was_reset = true; /* what a kernel says to data for nobody */
 	} else if (!s->reset) {
-		sim_put(&s->in, bytes, len, 0, message);
+		put(&s->in, bytes, len);
+		if (message)
+			mark_message(&s->in, len, peer);
 		sim_delay(sim, &s->read);
 	}
 }
@@ -347,7 +347,8 @@ bool sim_sendto(struct sim *sim, int peer, int fd, const void *bytes, size_t len
 	sim_trace(sim, "peer %d sends %zu%s", peer, len, lost ? ", lost" : "");
 	if (lost)
 		return false;
-	sim_put(&s->in, bytes, len, peer, true);
+	put(&s->in, bytes, len);
+	mark_message(&s->in, len, peer);
 	sim->socks[peer]->view.sent++;
 	sim_delay(sim, &s->read);
 	return true;
@@ -395,7 +396,8 @@ ssize_t sim_take(struct sim *sim, int peer, void *buf, size_t max)
 	if (s->out.message_count == 0)
 		return -EAGAIN;
 	size_t len = sim_first(&s->out)->len;
-	assert(len <= max);
+	if (len > max)
+		sim_breach(sim, "peer %d: a message of %zu", peer, len);
 	sim_get(&s->out, buf, len);
 	sim_message_gone(&s->out);
 	sim->events++;

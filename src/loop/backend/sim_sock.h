@@ -49,7 +49,6 @@ struct sim_sock {
 	unsigned receipt_room;
 };
 
-void sim_put(struct sim_queue *q, const void *bytes, size_t len, int peer, bool message);
 void sim_get(struct sim_queue *q, void *to, size_t len);
 /* The next message's length and sender; there must be one. */
 const struct sim_message *sim_first(const struct sim_queue *q);
