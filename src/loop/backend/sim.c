@@ -271,8 +271,10 @@ static void do_accept(struct loop *lp, struct sim_sock *l, struct op *op)
 /* One that nobody references any more must not be looked at. */
 static void put_buf(struct buf *b, size_t len)
 {
-	if (b->refs == 1)
-		memset(b->data - BUF_HEADROOM, '!', len + BUF_HEADROOM);
+	if (b->refs == 1) {
+		memset(b->headroom, '!', sizeof b->headroom);
+		memset(b->data, '!', len);
+	}
 	buf_unref(b);
 }
 

@@ -77,7 +77,7 @@ void sim_pass(struct sim *sim, int64_t ns);
 uint64_t sim_random(struct sim *sim, uint64_t limit);
 bool sim_chance(struct sim *sim, unsigned in_1000);
 void sim_trace(struct sim *sim, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-void sim_breach(struct sim *sim, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void sim_breach(struct sim *sim, const char *fmt, ...) __attribute__((format(printf, 2, 3), noreturn));
 
 /* For the server: a listener (SOCK_STREAM, SOCK_SEQPACKET) or a datagram socket; its descriptor. */
 int sim_listen(struct sim *sim, int type, const chime_addr *at);
