@@ -246,7 +246,7 @@ static int find_host(const char *name, const chime_addr *addr, int64_t deadline,
 	h->by_name = name;
 	if (name)
 		memcpy(h->name, name, size);
-	else
+	else if (addr)
 		h->addr = *addr;
 	int err = chime__lookup_do(&h->l, deadline);
 	if (err < 0)

@@ -275,7 +275,7 @@ static ssize_t get_letters(chime_sock *s, const struct chime_opt *o, char *buf, 
 
 ssize_t chime_opt_get_text(chime_sock *s, const struct chime_opt *o, char *buf, size_t size)
 {
-	int64_t value;
+	int64_t value = 0;
 	if (!o->get)
 		return -EOPNOTSUPP;
 	if (o->type == CHIME_OPT_TEXT)
