@@ -314,32 +314,6 @@ static int check_backend(chime_server *s)
 	return err;
 }
 
-int chime_server_open(chime_server *s)
-{
-	int err = 0;
-	if (s->opened)
-		return 0;
-	if (s->served_count == 0) {
-		set_why(s, "no endpoint to serve");
-		return -EINVAL;
-	}
-	s->why[0] = 0;
-	err = check_backend(s);
-	for (unsigned i = 0; i < s->served_count && err == 0; i++)
-		err = chime__listen_open(&s->served[i]->set, &s->served[i]->endpoint, s->config.workers, s->why,
-					 sizeof s->why);
-	if (err == 0)
-		err = collect_ports(s);
-	if (err < 0) {
-		for (unsigned i = 0; i < s->served_count; i++)
-			chime__listen_close(&s->served[i]->set);
-		return err;
-	}
-	find_ceiling(s);
-	s->opened = true;
-	return 0;
-}
-
 /* ---- running ---- */
 
 static void *worker_main(void *arg)
@@ -373,6 +347,76 @@ static int equip(chime_server *s, struct chime_worker *w)
 	return err;
 }
 
+/* Ends the workers that have no thread, from this one. */
+static void end_threadless(chime_server *s)
+{
+	__atomic_store_n(&s->stops, 2, __ATOMIC_RELEASE);
+	for (unsigned i = s->started; i < s->ready; i++)
+		chime__worker_run(&s->workers[i]);
+}
+
+/* All must have ended. */
+static void free_workers(chime_server *s)
+{
+	for (unsigned i = 0; i < s->ready; i++)
+		chime__worker_fini(&s->workers[i]);
+	free(s->workers);
+	free(s->udp_ports);
+	s->workers = NULL;
+	s->udp_ports = NULL;
+	s->ready = s->udp_port_count = 0;
+}
+
+static int make_workers(chime_server *s)
+{
+	int err = 0;
+	s->workers = calloc(s->config.workers, sizeof *s->workers);
+	if (!s->workers)
+		return -ENOMEM;
+	for (unsigned i = 0; i < s->config.workers && err == 0; i++) {
+		err = chime__worker_init(&s->workers[i], s, &s->config, i, s->backend, NULL);
+		if (err == 0) {
+			s->ready++;
+			err = equip(s, &s->workers[i]);
+		}
+		if (err < 0)
+			set_why(s, "worker %u: %s", i, chime_strerror(err));
+	}
+	return err;
+}
+
+int chime_server_open(chime_server *s)
+{
+	int err = 0;
+	if (s->opened)
+		return 0;
+	if (s->served_count == 0) {
+		set_why(s, "no endpoint to serve");
+		return -EINVAL;
+	}
+	s->why[0] = 0;
+	err = check_backend(s);
+	for (unsigned i = 0; i < s->served_count && err == 0; i++)
+		err = chime__listen_open(&s->served[i]->set, &s->served[i]->endpoint, s->config.workers, s->why,
+					 sizeof s->why);
+	if (err == 0)
+		err = collect_ports(s);
+	if (err == 0) {
+		find_ceiling(s);
+		err = make_workers(s);
+	}
+	if (err < 0) {
+		end_threadless(s);
+		free_workers(s);
+		for (unsigned i = 0; i < s->served_count; i++)
+			chime__listen_close(&s->served[i]->set);
+		s->stops = 0;
+		return err;
+	}
+	s->opened = true;
+	return 0;
+}
+
 static int start_thread(struct chime_worker *w)
 {
 	char name[16];
@@ -390,37 +434,24 @@ static int start_thread(struct chime_worker *w)
 
 int chime_server_start(chime_server *s)
 {
-	unsigned ready = 0;
-	if (s->workers)
+	if (s->started)
 		return -EALREADY;
 	int err = chime_server_open(s);
 	if (err < 0)
 		return err;
-	s->workers = calloc(s->config.workers, sizeof *s->workers);
-	if (!s->workers)
-		return -ENOMEM;
-	for (; ready < s->config.workers && err == 0; ready++) {
-		struct chime_worker *w = &s->workers[ready];
-		err = chime__worker_init(w, s, &s->config, ready, s->backend, NULL);
-		if (err < 0)
-			break;
-		err = equip(s, w);
-	}
-	s->ready = ready;
-	s->running = ready;
-	for (unsigned i = 0; i < ready && err == 0; i++) {
-		err = start_thread(&s->workers[i]);
+	s->running = s->ready;
+	while (s->started < s->ready && err == 0) {
+		err = start_thread(&s->workers[s->started]);
 		if (err == 0)
 			s->started++;
 	}
 	if (err < 0) {
-		if (!s->why[0])
-			set_why(s, "start of worker %u: %s", s->started, chime_strerror(err));
-		/* Those without a thread are ended here, by this one. */
-		s->running = s->started;
-		__atomic_store_n(&s->stops, 2, __ATOMIC_RELEASE);
-		for (unsigned i = s->started; i < ready; i++)
-			chime__worker_run(&s->workers[i]);
+		set_why(s, "thread of worker %u: %s", s->started, chime_strerror(err));
+		pthread_mutex_lock(&s->lock);
+		s->running -= s->ready - s->started;
+		pthread_mutex_unlock(&s->lock);
+		end_threadless(s);
+		chime_server_stop(s);
 	}
 	return err;
 }
@@ -461,13 +492,12 @@ void chime_server_free(chime_server **out)
 		chime_server_stop(s);
 	for (unsigned i = 0; i < s->started; i++)
 		pthread_join(s->workers[i].thread, NULL);
-	for (unsigned i = 0; i < s->ready; i++)
-		chime__worker_fini(&s->workers[i]);
-	free(s->workers);
+	if (s->opened)
+		end_threadless(s);
+	free_workers(s);
 	for (unsigned i = 0; i < s->served_count; i++)
 		free_served(s->served[i]);
 	free(s->served);
-	free(s->udp_ports);
 	pthread_cond_destroy(&s->ended);
 	pthread_mutex_destroy(&s->lock);
 	free(s);

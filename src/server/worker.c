@@ -260,20 +260,27 @@ static bool all_ended(struct chime_worker *w)
 	return w->draining && !w->acceptors && !w->dgrams && w->conns == 0 && !w->dead;
 }
 
+/* Acts on the server's stops. */
+static void mind_stops(struct chime_worker *w)
+{
+	unsigned stops = __atomic_load_n(&w->server->stops, __ATOMIC_ACQUIRE);
+	if (stops == w->stops)
+		return;
+	if (!w->draining)
+		drain(w);
+	if (stops > 1 && !w->cut)
+		cut(w);
+	w->stops = stops;
+}
+
 int chime__worker_turn(struct chime_worker *w, int64_t limit_ns)
 {
-	int err = chime__loop_turn(&w->loop, limit_ns);
+	mind_stops(w); /* those that came before it could be woken */
+	int err = chime__loop_turn(&w->loop, all_ended(w) ? 0 : limit_ns);
 	if (err < 0)
 		return err;
 	stat_add(&w->stats.workers_turns, 1);
-	unsigned stops = __atomic_load_n(&w->server->stops, __ATOMIC_ACQUIRE);
-	if (stops != w->stops) {
-		if (!w->draining)
-			drain(w);
-		if (stops > 1 && !w->cut)
-			cut(w);
-		w->stops = stops;
-	}
+	mind_stops(w);
 	return all_ended(w) ? 0 : 1;
 }
 
