@@ -13,7 +13,7 @@
 
 #define XSTATE_MAX 65536
 
-typedef long ptrace_fn(enum __ptrace_request request, pid_t pid, void *addr, void *data);
+typedef long ptrace_fn(enum __ptrace_request request, ...);
 
 static ptrace_fn *system_ptrace;
 
