@@ -104,6 +104,8 @@ static void check_why(const struct client *c, int why)
 		here->limits++;
 		if (v.shut_ns)
 			return; /* what comes after its end is thrown away, and keeps nothing up */
+		if (v.receipt_count && v.receipts[v.receipt_count - 1].over && now_ns - v.received_ns < SLACK_NS)
+			return; /* that came after the cancel */
 		if (idle_ns != CHIME_FOREVER && now_ns - last_ns >= idle_ns - SLACK_NS)
 			return;
 		if (config->stall_timeout_ns != CHIME_FOREVER &&

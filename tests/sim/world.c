@@ -350,6 +350,8 @@ static bool turn(struct world *w, int64_t limit_ns)
 	int64_t before_ns = w->sim.mono_ns;
 	if (w->w->cut && !w->cut_ns)
 		w->cut_ns = before_ns;
+	if (!w->w->cut)
+		w->last_moved_ns = w->sim.moved_ns;
 	int more = chime__worker_turn(w->w, limit_ns);
 	if (more < 0)
 		breach(w, "the loop is broken: %s", chime_strerror(more));
@@ -470,8 +472,9 @@ static void end(struct world *w)
 	if (stats->refused != w->refusals)
 		breach(w, "%llu refused by the counter, %u were", (unsigned long long)stats->refused, w->refusals);
 	if (w->all_prompt && w->server.stops < 2 && w->sim.fd_max == SIM_SOCKS && stats->cut &&
-	    w->server.config.grace_ns >= 3 * CHIME_SEC)
-		breach(w, "%llu connections are cut, and all clients are prompt", (unsigned long long)stats->cut);
+	    w->stopped_ns + w->server.config.grace_ns - w->last_moved_ns >= 3 * CHIME_SEC)
+		breach(w, "%llu connections are cut, for which nothing was done, and all clients are prompt",
+		       (unsigned long long)stats->cut);
 	chime__worker_fini(w->w);
 	if (w->sim.small.out || w->sim.large.out)
 		breach(w, "%u receive buffers are left", w->sim.small.out + w->sim.large.out);

@@ -117,7 +117,7 @@ struct world {
 	unsigned opens, closes, limits, refusals;
 	uint64_t most_open;
 	uint64_t turns, idle_turns;
-	int64_t longest_later_ns, said_ns, cut_ns;
+	int64_t longest_later_ns, said_ns, cut_ns, last_moved_ns;
 	jmp_buf out;
 	char what[300];
 };
