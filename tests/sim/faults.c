@@ -124,7 +124,7 @@ static unsigned find_all(void)
 }
 
 /* Each planted fault is found by one of the default seeds. */
-TEST_LIMIT(every_planted_fault_is_found, 150)
+TEST_LIMIT(every_planted_fault_is_found, 300)
 {
 	CHECK_EQ(find_all(), 0);
 }

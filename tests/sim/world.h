@@ -26,7 +26,7 @@
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || __has_feature(address_sanitizer)
 #define SEEDS 300
 #else
-#define SEEDS 3000
+#define SEEDS 2000
 #endif
 
 #define CLIENTS 24

@@ -280,6 +280,8 @@ static void put_buf(struct buf *b, size_t len)
 
 static struct buf *get_buf(struct sim *sim, size_t len)
 {
+	if (len > sim->large.room)
+		sim_breach(sim, "a message of %zu bytes", len);
 	struct buf *b = chime__buf_get(len > sim->small.room ? &sim->large : &sim->small);
 	assert(b);
 	memset(b->headroom, '?', sizeof b->headroom);
@@ -417,7 +419,7 @@ static void collect(const struct sim *sim, struct turn *turn)
 {
 	turn->n = 0;
 	turn->next_ns = INT64_MAX;
-	for (int fd = FIRST; fd < sim->fd_max; fd++)
+	for (int fd = FIRST; fd < sim->fd_top; fd++)
 		for (int write = 0; sim->fds[fd] && write < 2; write++) {
 			const struct sim_sock *s = sim->fds[fd];
 			int64_t at_ns = write ? s->write.at_ns : s->read.at_ns;

@@ -58,6 +58,7 @@ struct sim {
 
 	int64_t mono_ns, real_ns;
 	struct sim_sock *fds[SIM_SOCKS]; /* open descriptors, from 3 */
+	int fd_top;                      /* above all that were ever open */
 	struct sim_sock **socks;         /* [sock_count], by the number that the peers' side knows */
 	unsigned sock_count;
 	struct buf_pool small, large;

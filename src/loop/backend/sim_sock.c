@@ -92,7 +92,7 @@ void sim_init(struct sim *sim)
 			     .real_ns = 1473765080 * CHIME_SEC };
 	/* Nothing is kept: a buffer that is used after it was given back is not there any more. */
 	chime__buf_pool_init(&sim->small, 2048, 0);
-	chime__buf_pool_init(&sim->large, CHIME_MESSAGE_MAX + 1, 0);
+	chime__buf_pool_init(&sim->large, CHIME_INPUT_MAX, 0);
 }
 
 void sim_fini(struct sim *sim)
@@ -158,6 +158,8 @@ int sim_new_fd(struct sim *sim, struct sim_sock *s)
 	for (int fd = FIRST; fd < sim->fd_max; fd++)
 		if (!sim->fds[fd]) {
 			sim->fds[fd] = s;
+			if (sim->fd_top <= fd)
+				sim->fd_top = fd + 1;
 			s->fd = fd;
 			sim->opened++;
 			s->view.accepted = true;
