@@ -32,6 +32,29 @@ static bool config_valid(const struct chime_server_config *c)
 	       (c->stall_timeout_ns > 0 || c->stall_timeout_ns == CHIME_FOREVER);
 }
 
+/* What a backend's probe may have failed for. */
+static const char *probe_hint(int err)
+{
+	if (err == -ENOSYS || err == -EPERM || err == -EACCES)
+		return " (this kernel has no io_uring, or sysctl kernel.io_uring_disabled or seccomp forbids it)";
+	return err == -EOPNOTSUPP ? " (Linux 6.1 or newer is needed)" : "";
+}
+
+/* Why this backend: for who asked for none in particular, what was measured, or what the kernel says. */
+static void choose_why(chime_server *s, bool automatic)
+{
+	struct backend_caps caps;
+	int err = automatic ? chime__backend_uring.probe(&caps) : 0;
+	if (!automatic)
+		snprintf(s->backend_why, sizeof s->backend_why, "as asked for");
+	else if (err < 0)
+		snprintf(s->backend_why, sizeof s->backend_why, "io_uring is not to be had: %s%s", chime_strerror(err),
+			 probe_hint(err));
+	else
+		snprintf(s->backend_why, sizeof s->backend_why,
+			 "io_uring is no faster here, and slower in bulk: docs/performance.md");
+}
+
 int chime_server_new(chime_server **out, const struct chime_server_config *config)
 {
 	*out = NULL;
@@ -45,8 +68,7 @@ int chime_server_new(chime_server **out, const struct chime_server_config *confi
 		return -ENOMEM;
 	s->config = *config;
 	s->backend = strcmp(name, "uring") ? &chime__backend_epoll : &chime__backend_uring;
-	s->backend_why = strcmp(name, "auto") ? "as asked for"
-					      : "io_uring is no faster here, and slower in bulk: docs/performance.md";
+	choose_why(s, !strcmp(name, "auto"));
 	if (s->config.workers == 0)
 		s->config.workers = (unsigned)cores() < WORKERS_MAX ? (unsigned)cores() : WORKERS_MAX;
 	pthread_condattr_t attr;
@@ -305,12 +327,7 @@ static int check_backend(chime_server *s)
 	struct backend_caps caps;
 	int err = s->backend->probe(&caps);
 	if (err < 0)
-		set_why(s, "backend %s: %s%s", s->backend->name, chime_strerror(err),
-			err == -ENOSYS || err == -EPERM || err == -EACCES
-				? " (this kernel has no io_uring, or sysctl kernel.io_uring_disabled or seccomp "
-				  "forbids it)"
-			: err == -EOPNOTSUPP ? " (Linux 6.1 or newer is needed)"
-					     : "");
+		set_why(s, "backend %s: %s%s", s->backend->name, chime_strerror(err), probe_hint(err));
 	return err;
 }
 

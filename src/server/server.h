@@ -15,7 +15,7 @@ struct served_options {
 struct chime_server {
 	struct chime_server_config config;
 	const struct backend *backend;
-	const char *backend_why;
+	char backend_why[192];
 	struct served **served; /* each its own allocation: workers keep pointers */
 	unsigned served_count;
 	uint16_t *udp_ports; /* sorted: what guards compare sources with */
