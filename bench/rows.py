@@ -56,11 +56,14 @@ def churn(machine, server, seconds, facts):
 def beside(kind):
     """The open loop's latency while something else asks much of the server."""
     def run(machine, server, seconds, facts):
-        other = sv.trouble(machine, server, kind, str(seconds * 1.5 + 0.3))
-        time.sleep(0.1)
-        figures = open_loop(machine, server, seconds, facts)
-        figures["memory"] = server.memory()
-        other.communicate(timeout=60)
+        other = sv.trouble(machine, server, kind, str(seconds * 4 + 2))
+        try:
+            time.sleep(0.1)
+            figures = open_loop(machine, server, seconds, facts)
+            figures["memory"] = server.memory()
+        finally:
+            other.terminate()
+            other.communicate(timeout=60)
         return figures
     return run
 
