@@ -5,7 +5,7 @@ In each cell every server gets a short slice of load in turn, in an order that m
 round, to the bare epoll program; the tables have their medians and middle halves. A second copy of the bare epoll program runs along
 ("twin"): how far it seems to be from the first is what this run cannot tell apart, and what "not behind" allows for.
 Servers are on core 0 and the load on core 1, both SCHED_RR where that is allowed.
-usage: rows.py (by bench/run, or make bench) [--rows 1,4] [--quick] [--rounds N] [--slice SECONDS] [--docs] [--from report.json]
+usage: rows.py (by bench/run, or make bench) [--rows 1,4] [--quick] [--rounds N] [--slice SECONDS] [--docs] [--add] [--from report.json]
 """
 import argparse
 import json
@@ -226,6 +226,7 @@ def main():
     parser.add_argument("--slice", type=float, default=0.5, help="seconds of load in each slice")
     parser.add_argument("--no-rr", action="store_true", help="do not ask for SCHED_RR")
     parser.add_argument("--docs", action="store_true", help="write the tables and the plot into docs/, too")
+    parser.add_argument("--add", action="store_true", help="put what is measured into the last report in place of what it has of it")
     parser.add_argument("--from", dest="kept", help="make the report of a former run's report.json, and measure nothing")
     args = parser.parse_args()
     if args.kept:
@@ -243,18 +244,25 @@ def main():
     if os.cpu_count() < 2:
         print("one core only: server and load share it, the figures mean little", file=sys.stderr)
     start, notes, facts, data = time.time(), [], {}, {"cells": {}}
+    report = os.path.join(sv.PROGRAMS, "report.json")
+    if args.add:
+        with open(report) as f:
+            data = json.load(f)
+        notes = data["notes"]
+        notes.append(f"measured again, in {args.rounds} rounds of {args.slice} s: rows {args.rows}")
     data["default"], data["why"] = default_backend()
 
     def tell(what):
         print(f"{time.time() - start:5.0f} s  {what}", file=sys.stderr, flush=True)
 
-    if want({6, "fair"}):
+    if want({6, "fair"}) and not (args.add and "half_rate" in data):
         name = LIBUV if sv.present(LIBUV) else BARE
         server = sv.Server(machine, name)
         rates = [sv.load(machine, server, 50, 16, 1, args.slice)["rate"] for _ in range(3 if args.quick else 7)]
         server.end()
         facts["half_rate"] = round(statistics.median(rates) / 2)
         data["half_rate"], data["half_of"] = facts["half_rate"], name
+    facts["half_rate"] = data.get("half_rate")
     for cell in CELLS:
         if want(cell.rows):
             tell(cell.name)
@@ -268,8 +276,10 @@ def main():
     if want({1, 2, "calls"}):
         tell("system calls")
         data["calls"] = measure_calls(machine, 1)
-    data["about"], data["notes"] = about(args, machine, start), notes
-    with open(os.path.join(sv.PROGRAMS, "report.json"), "w") as f:
+    data["notes"] = notes
+    if not args.add:
+        data["about"] = about(args, machine, start)
+    with open(report, "w") as f:
         json.dump(data, f)
     write_report(data, args.docs)
 
