@@ -187,7 +187,8 @@ def system_calls(machine, server, connections, size, seconds):
     window = seconds * 0.6
     counted = None
     if shutil.which("perf"):
-        done = subprocess.run(machine.on_load() + ["perf", "stat", "-x,", "-e", "raw_syscalls:sys_enter", "-p",
+        above = ["chrt", "-r", "2"] if machine.rr else []  # or it waits for the load that it counts beside
+        done = subprocess.run(above + ["perf", "stat", "-x,", "-e", "raw_syscalls:sys_enter", "-p",
                                                    str(server.pid), "--", "sleep", str(window)],
                               capture_output=True, text=True)
         first = done.stderr.split(",")[0].strip()
