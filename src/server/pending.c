@@ -199,24 +199,44 @@ int chime__pending_add(struct conn *c, const void *bytes, size_t len)
 	return 0;
 }
 
+/* Room for len bytes in front of what is kept, or behind it: in place if there is any. NULL: no memory. */
+static unsigned char *make_room(struct pending *p, size_t len, bool behind)
+{
+	struct block *old = p->rest;
+	size_t kept = old ? old->len - old->sent : 0;
+	if (old && behind && old->room - old->len >= len) {
+		old->len += len;
+		return old->data + old->len - len;
+	}
+	if (old && !behind && old->sent >= len) {
+		old->sent -= len;
+		return old->data + old->sent;
+	}
+	/* Behind what is there already more may come: twice as much room each time, so that all of it is copied once or twice. */
+	struct block *b = new_block(kept + len, behind && kept ? 2 * (kept + len) : kept + len);
+	if (!b)
+		return NULL;
+	if (kept)
+		memcpy(b->data + (behind ? 0 : len), old->data + old->sent, kept);
+	free(old);
+	p->rest = b;
+	return b->data + (behind ? kept : 0);
+}
+
 int chime__pending_keep(struct conn *c, const unsigned char *data, size_t len, int64_t time_ns, bool partial,
 			bool behind)
 {
 	struct pending *p = chime__pending_get(c);
-	size_t kept = p && p->rest ? p->rest->len - p->rest->sent : 0;
-	struct block *b = p ? new_block(kept + len, kept + len) : NULL;
-	if (!b) {
+	bool had = p && p->rest;
+	unsigned char *to = p ? make_room(p, len, behind) : NULL;
+	if (!to) {
 		chime__pending_tidy(c);
 		return -ENOMEM;
 	}
-	if (kept)
-		memcpy(b->data + (behind ? 0 : len), p->rest->data + p->rest->sent, kept);
-	memcpy(b->data + (behind ? kept : 0), data, len);
-	free(p->rest);
-	p->rest = b;
-	if (behind || !kept)
+	memcpy(to, data, len);
+	if (behind || !had)
 		p->rest_time_ns = time_ns; /* that of the last bytes */
-	p->rest_partial = partial && !kept;
+	p->rest_partial = partial && !had;
 	recharge(p);
 	chime__worker_relieve(c->base.worker);
 	return 0;
