@@ -21,13 +21,6 @@
 #define SLOTS 256  /* in a page */
 #define EVENTS 256 /* taken in one wait; what is left comes with the next */
 
-enum op_state {
-	OWNED, /* its owner's */
-	WAITING,
-	CANCELLED, /* stands in epoll.now, will end when its turn comes */
-	ENDING,    /* stands in epoll.ending */
-};
-
 struct slot { /* of a descriptor */
 	struct op *in, *out;
 	uint32_t gen;   /* counts what used this number */
@@ -42,9 +35,6 @@ struct epoll {
 	unsigned page_count;
 	int *changed;
 	unsigned changed_count, changed_room;
-	struct op *ending, **ending_end; /* ended: done runs at the end of wait() */
-	struct op *trying;               /* of those below, the one that is tried */
-	struct op *now;                  /* OP_NOWAIT: tried in the next wait() */
 	struct ready ready;
 	struct epoll_event events[EVENTS];
 };
@@ -99,7 +89,6 @@ static int epoll_open(struct loop *lp, void *arg)
 	if (!ep)
 		return -ENOMEM;
 	lp->impl = ep;
-	ep->ending_end = &ep->ending;
 	chime__ready_init(&ep->ready, report);
 	ep->wake_fd = -1;
 	ep->fd = epoll_create1(EPOLL_CLOEXEC);
@@ -161,16 +150,6 @@ static int mark_changed(struct epoll *ep, int fd)
 	return 0;
 }
 
-/* The operation is over; done will run at the end of wait(). */
-static void end_op(struct epoll *ep, struct op *op, int res)
-{
-	op->state = ENDING;
-	op->res = res;
-	op->next = NULL;
-	*ep->ending_end = op;
-	ep->ending_end = &op->next;
-}
-
 static void apply_change(struct epoll *ep, int fd)
 {
 	struct slot *s = slot_of(ep, fd);
@@ -199,23 +178,18 @@ static void apply_change(struct epoll *ep, int fd)
 	struct op *in = s->in, *out = s->out;
 	s->in = s->out = NULL;
 	if (in)
-		end_op(ep, in, err);
+		chime__ready_end(&ep->ready, in, err);
 	if (out)
-		end_op(ep, out, err);
-}
-
-static bool reads(const struct op *op)
-{
-	return op->kind <= OP_RECV_MSGS;
+		chime__ready_end(&ep->ready, out, err);
 }
 
 /* Takes the operation off its descriptor. */
 static void unhook(struct epoll *ep, struct op *op)
 {
 	struct slot *s = slot_of(ep, op->fd);
-	if (reads(op) && op->flags & OP_NOWAIT)
+	if (op_reads(op) && op->flags & OP_NOWAIT)
 		return; /* hooked nowhere while it is tried */
-	*(reads(op) ? &s->in : &s->out) = NULL;
+	*(op_reads(op) ? &s->in : &s->out) = NULL;
 	/* Cannot want memory: the place was got when the operation was hooked, or the next event finds nothing to do. */
 	mark_changed(ep, op->fd);
 }
@@ -229,11 +203,9 @@ static int epoll_submit(struct loop *lp, struct op *op)
 	if (err < 0)
 		return err;
 	assert(op->state == OWNED);
-	if (reads(op)) {
+	if (op_reads(op)) {
 		if (op->flags & OP_NOWAIT) {
-			op->next = ep->now;
-			ep->now = op;
-			op->state = WAITING;
+			chime__ready_now(&ep->ready, op);
 			return 0;
 		}
 		assert(!slot_of(ep, op->fd)->in);
@@ -247,7 +219,7 @@ static int epoll_submit(struct loop *lp, struct op *op)
 	if (op->kind == OP_CONNECT) {
 		op->res = connect(op->fd, &op->u.to->u.sa, op->u.to->len) < 0 ? -errno : 0;
 		if (op->res != -EINPROGRESS && op->res != -EINTR) {
-			end_op(ep, op, op->res);
+			chime__ready_end(&ep->ready, op, op->res);
 			return 0;
 		}
 	} else if (!(op->flags & OP_WAIT_FIRST)) {
@@ -267,12 +239,12 @@ static void epoll_cancel(struct loop *lp, struct op *op)
 	struct epoll *ep = lp->impl;
 	if (op->state != WAITING)
 		return; /* its end is on its way */
-	if (reads(op) && op->flags & OP_NOWAIT && op != ep->trying) {
+	if (op_reads(op) && op->flags & OP_NOWAIT && op != ep->ready.trying) {
 		op->state = CANCELLED;
 		return;
 	}
 	unhook(ep, op);
-	end_op(ep, op, -ECANCELED);
+	chime__ready_end(&ep->ready, op, -ECANCELED);
 }
 
 /* ---- results ---- */
@@ -299,48 +271,6 @@ static void do_write(struct loop *lp, struct op *op)
 
 /* ---- a wait ---- */
 
-static int run_ending(struct loop *lp)
-{
-	struct epoll *ep = lp->impl;
-	int n = 0;
-	while (ep->ending) {
-		struct op *op = ep->ending;
-		ep->ending = op->next;
-		if (!ep->ending)
-			ep->ending_end = &ep->ending;
-		op->state = OWNED;
-		op->done(lp, op, &(struct op_event){ .res = op->res });
-		n++;
-	}
-	return n;
-}
-
-/* Tries each once; those that go on stay for the next wait. */
-static int run_now(struct loop *lp)
-{
-	struct epoll *ep = lp->impl;
-	struct op *list = ep->now;
-	int n = 0;
-	ep->now = NULL;
-	while (list) {
-		struct op *op = list;
-		list = op->next;
-		n++;
-		if (op->state == CANCELLED) {
-			end_op(ep, op, -ECANCELED);
-			continue;
-		}
-		ep->trying = op;
-		bool more = chime__ready_read(&ep->ready, lp, op);
-		ep->trying = NULL;
-		if (more) {
-			op->next = ep->now;
-			ep->now = op;
-		}
-	}
-	return n;
-}
-
 static void do_event(struct loop *lp, const struct epoll_event *e)
 {
 	struct epoll *ep = lp->impl;
@@ -365,7 +295,7 @@ static int epoll_wait_(struct loop *lp, int64_t timeout_ns)
 	for (unsigned i = 0; i < ep->changed_count; i++)
 		apply_change(ep, ep->changed[i]);
 	ep->changed_count = 0;
-	if (ep->ending || ep->now)
+	if (ready_pending(&ep->ready))
 		ms = 0;
 	else if (timeout_ns >= 0)
 		ms = timeout_ns > INT_MAX * 1000000ll ? INT_MAX : (int)((timeout_ns + 999999) / 1000000);
@@ -376,9 +306,7 @@ static int epoll_wait_(struct loop *lp, int64_t timeout_ns)
 	int count = n > 0 ? n : 0;
 	for (int i = 0; i < n; i++)
 		do_event(lp, &ep->events[i]);
-	if (ep->now)
-		count += run_now(lp);
-	return count + run_ending(lp);
+	return count + chime__ready_run(&ep->ready, lp);
 }
 
 static void epoll_wake(struct loop *lp)

@@ -14,6 +14,7 @@
 void chime__ready_init(struct ready *rd, ready_report_fn *report)
 {
 	*rd = (struct ready){ .report = report };
+	rd->ending_end = &rd->ending;
 	chime__buf_pool_init(&rd->streams, STREAM_ROOM, KEEP_STREAM);
 	chime__buf_pool_init(&rd->messages, MESSAGE_ROOM, KEEP_MESSAGE);
 }
@@ -132,4 +133,60 @@ int chime__ready_write(const struct op *op)
 		if (res != -EINTR)
 			return res == -EWOULDBLOCK ? -EAGAIN : res;
 	}
+}
+
+/* ---- what a wait() has to do with besides ---- */
+
+void chime__ready_end(struct ready *rd, struct op *op, int res)
+{
+	op->state = ENDING;
+	op->res = res;
+	op->next = NULL;
+	*rd->ending_end = op;
+	rd->ending_end = &op->next;
+}
+
+void chime__ready_now(struct ready *rd, struct op *op)
+{
+	op->state = WAITING;
+	op->next = rd->now;
+	rd->now = op;
+}
+
+/* Tries each once; those that go on stay for the next wait. */
+static int run_now(struct ready *rd, struct loop *lp)
+{
+	struct op *list = rd->now;
+	int n = 0;
+	rd->now = NULL;
+	while (list) {
+		struct op *op = list;
+		list = op->next;
+		n++;
+		if (op->state == CANCELLED) {
+			chime__ready_end(rd, op, -ECANCELED);
+			continue;
+		}
+		rd->trying = op;
+		bool more = chime__ready_read(rd, lp, op);
+		rd->trying = NULL;
+		if (more)
+			chime__ready_now(rd, op);
+	}
+	return n;
+}
+
+int chime__ready_run(struct ready *rd, struct loop *lp)
+{
+	int n = rd->now ? run_now(rd, lp) : 0;
+	while (rd->ending) {
+		struct op *op = rd->ending;
+		rd->ending = op->next;
+		if (!rd->ending)
+			rd->ending_end = &rd->ending;
+		op->state = OWNED;
+		op->done(lp, op, &(struct op_event){ .res = op->res });
+		n++;
+	}
+	return n;
 }

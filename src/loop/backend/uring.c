@@ -38,13 +38,6 @@
 #define GROUP 0         /* of buffers: there is one */
 #define DATA_ROOM (RING_ROOM)
 
-enum op_state {
-	OWNED,     /* its owner's */
-	WAITING,   /* with the kernel, or among the starved */
-	CANCELLED, /* the kernel was asked to end it; or stands in uring.now */
-	ENDING,    /* stands in uring.ending */
-};
-
 /* What user_data is when it is not an operation. */
 enum {
 	FOR_CANCEL = 1,
@@ -65,10 +58,7 @@ struct uring {
 	struct msghdr msgs[ENTRIES]; /* for sends of several pieces, until they are submitted */
 	unsigned msgs_used;
 
-	struct op *starved;              /* receives that found no buffer; started again when there is one */
-	struct op *ending, **ending_end; /* ended: done runs at the end of wait() */
-	struct op *now;                  /* OP_NOWAIT: tried in the next wait() */
-	struct op *trying;               /* the one that is tried by its system call at the moment */
+	struct op *starved; /* receives that found no buffer; started again when there is one */
 	struct ready ready;
 };
 
@@ -229,7 +219,6 @@ static int uring_open(struct loop *lp, void *arg)
 	if (!u)
 		return -ENOMEM;
 	lp->impl = u;
-	u->ending_end = &u->ending;
 	u->ring.ring_fd = -1;
 	chime__ready_init(&u->ready, report);
 	u->wake_fd = eventfd(0, EFD_CLOEXEC);
@@ -246,11 +235,6 @@ static int uring_open(struct loop *lp, void *arg)
 }
 
 /* ---- handing operations over ---- */
-
-static bool reads(const struct op *op)
-{
-	return op->kind <= OP_RECV_MSGS;
-}
 
 /* Whether the descriptor is polled for the operation, which is then tried by its system call. */
 static bool polled(const struct op *op)
@@ -283,7 +267,7 @@ static int start(struct uring *u, struct op *op)
 	if (!sqe)
 		return -EBUSY;
 	if (polled(op)) {
-		io_uring_prep_poll_add(sqe, op->fd, reads(op) ? POLLIN : POLLOUT);
+		io_uring_prep_poll_add(sqe, op->fd, op_reads(op) ? POLLIN : POLLOUT);
 	} else if (op->kind == OP_ACCEPT) {
 		io_uring_prep_multishot_accept(sqe, op->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	} else if (op->kind == OP_RECV) {
@@ -316,10 +300,8 @@ static int uring_submit(struct loop *lp, struct op *op)
 {
 	struct uring *u = lp->impl;
 	assert(op->state == OWNED);
-	if (reads(op) && op->flags & OP_NOWAIT) {
-		op->next = u->now;
-		u->now = op;
-		op->state = WAITING;
+	if (op_reads(op) && op->flags & OP_NOWAIT) {
+		chime__ready_now(&u->ready, op);
 		return 0;
 	}
 	if (op->kind == OP_SEND && !(op->flags & OP_WAIT_FIRST) && is_large(op)) {
@@ -334,33 +316,23 @@ static int uring_submit(struct loop *lp, struct op *op)
 	return start(u, op);
 }
 
-/* The operation is over; done will run at the end of wait(). */
-static void end_op(struct uring *u, struct op *op, int res)
-{
-	op->state = ENDING;
-	op->res = res;
-	op->next = NULL;
-	*u->ending_end = op;
-	u->ending_end = &op->next;
-}
-
 static void uring_cancel(struct loop *lp, struct op *op)
 {
 	struct uring *u = lp->impl;
 	if (op->state != WAITING)
 		return; /* its end is on its way */
-	if (op == u->trying) {
-		end_op(u, op, -ECANCELED);
+	if (op == u->ready.trying) {
+		chime__ready_end(&u->ready, op, -ECANCELED);
 		return;
 	}
-	if (reads(op) && op->flags & OP_NOWAIT) {
+	if (op_reads(op) && op->flags & OP_NOWAIT) {
 		op->state = CANCELLED;
 		return;
 	}
 	for (struct op **link = &u->starved; *link; link = &(*link)->next)
 		if (*link == op) {
 			*link = op->next;
-			end_op(u, op, -ECANCELED);
+			chime__ready_end(&u->ready, op, -ECANCELED);
 			return;
 		}
 	struct io_uring_sqe *sqe = get_sqe(u);
@@ -455,7 +427,7 @@ static void on_poll(struct loop *lp, struct op *op, int res)
 		report(lp, op, &(struct op_event){ .res = op->state == CANCELLED ? -ECANCELED : res }, false);
 		return;
 	}
-	if (!reads(op)) {
+	if (!op_reads(op)) {
 		res = chime__ready_write(op);
 		if (res == -EAGAIN)
 			go_on(lp, op);
@@ -463,9 +435,9 @@ static void on_poll(struct loop *lp, struct op *op, int res)
 			report(lp, op, &(struct op_event){ .res = res }, false);
 		return;
 	}
-	u->trying = op; /* the kernel has nothing of it now: a cancel ends it at once */
+	u->ready.trying = op; /* the kernel has nothing of it now: a cancel ends it at once */
 	bool more = chime__ready_read(&u->ready, lp, op);
-	u->trying = NULL;
+	u->ready.trying = NULL;
 	if (more)
 		go_on(lp, op);
 }
@@ -492,48 +464,6 @@ static void on_cqe(struct loop *lp, struct io_uring_cqe *cqe)
 }
 
 /* ---- a wait ---- */
-
-static int run_ending(struct loop *lp)
-{
-	struct uring *u = lp->impl;
-	int n = 0;
-	while (u->ending) {
-		struct op *op = u->ending;
-		u->ending = op->next;
-		if (!u->ending)
-			u->ending_end = &u->ending;
-		op->state = OWNED;
-		op->done(lp, op, &(struct op_event){ .res = op->res });
-		n++;
-	}
-	return n;
-}
-
-/* Tries each once; those that go on stay for the next wait. */
-static int run_now(struct loop *lp)
-{
-	struct uring *u = lp->impl;
-	struct op *list = u->now;
-	int n = 0;
-	u->now = NULL;
-	while (list) {
-		struct op *op = list;
-		list = op->next;
-		n++;
-		if (op->state == CANCELLED) {
-			end_op(u, op, -ECANCELED);
-			continue;
-		}
-		u->trying = op;
-		bool more = chime__ready_read(&u->ready, lp, op);
-		u->trying = NULL;
-		if (more) {
-			op->next = u->now;
-			u->now = op;
-		}
-	}
-	return n;
-}
 
 /* Receives that found no buffer start again, as many as there are buffers now. */
 static void restart_starved(struct loop *lp)
@@ -572,7 +502,7 @@ static int uring_wait(struct loop *lp, int64_t timeout_ns)
 	}
 	restart_starved(lp);
 	if (err == 0)
-		err = submit_and_wait(u, u->ending || u->now ? 0 : timeout_ns);
+		err = submit_and_wait(u, ready_pending(&u->ready) ? 0 : timeout_ns);
 	if (err < 0)
 		return err;
 	lp->now_ns = uring_mono(lp);
@@ -584,9 +514,7 @@ static int uring_wait(struct loop *lp, int64_t timeout_ns)
 	}
 	io_uring_cq_advance(&u->ring, taken);
 	int count = (int)taken;
-	if (u->now)
-		count += run_now(lp);
-	return count + run_ending(lp);
+	return count + chime__ready_run(&u->ready, lp);
 }
 
 static int uring_close(struct loop *lp, int fd, bool reset)
