@@ -25,18 +25,24 @@ const uint8_t chime__conn_next[CONN_STATES] = {
 	[CONN_CLOSED] = 0,
 };
 
+/* Puts the connection's own into a line, and tells it. */
+static void tell(const struct conn *c, struct chime_log_event e)
+{
+	e.conn = c->id;
+	e.endpoint = c->base.served_own ? NULL : &c->base.served->endpoint;
+	if (e.count == 0)
+		e.count = 1;
+	log_tell(c->base.worker, &e);
+}
+
 static void conn_go(struct conn *c, enum conn_state to)
 {
 	assert(chime__conn_next[c->base.state] & (1u << to));
-	if (log_wanted(c->base.worker, CHIME_LOG_DEBUG)) {
-		struct chime_log_event e = { .level = CHIME_LOG_DEBUG,
-					     .event = "trace",
-					     .conn = c->id,
-					     .op = chime__conn_state_name[c->base.state],
-					     .msg = chime__conn_state_name[to],
-					     .count = 1 };
-		log_tell(c->base.worker, &e);
-	}
+	if (log_wanted(c->base.worker, CHIME_LOG_DEBUG))
+		tell(c, (struct chime_log_event){ .level = CHIME_LOG_DEBUG,
+						  .event = "trace",
+						  .op = chime__conn_state_name[c->base.state],
+						  .msg = chime__conn_state_name[to] });
 	c->base.state = to;
 }
 
@@ -88,15 +94,9 @@ static void on_idle(chime_timer *t, void *arg)
 		return;
 	}
 	stat_add(&w->stats.idle_closed, 1);
-	if (log_wanted(w, CHIME_LOG_INFO)) {
-		struct chime_log_event e = { .level = CHIME_LOG_INFO,
-					     .event = "idle",
-					     .conn = c->id,
-					     .endpoint = c->base.served_own ? NULL : &c->base.served->endpoint,
-					     .count = 1,
-					     .msg = "closed: nothing came or went" };
-		log_tell(w, &e);
-	}
+	if (log_wanted(w, CHIME_LOG_INFO))
+		tell(c, (struct chime_log_event){
+				.level = CHIME_LOG_INFO, .event = "idle", .msg = "closed: nothing came or went" });
 	chime__conn_end(c, CHIME_ETIMEOUT, false);
 }
 
@@ -120,15 +120,8 @@ static void finish(struct conn *c)
 	conn_go(c, CONN_CLOSED);
 	c->base.fd = -1;
 	if (c->base.owed) {
-		if (log_wanted(w, CHIME_LOG_DEBUG)) {
-			struct chime_log_event e = { .level = CHIME_LOG_DEBUG,
-						     .event = "close",
-						     .conn = c->id,
-						     .endpoint = c->base.served_own ? NULL : &c->base.served->endpoint,
-						     .err = c->why,
-						     .count = 1 };
-			log_tell(w, &e);
-		}
+		if (log_wanted(w, CHIME_LOG_DEBUG))
+			tell(c, (struct chime_log_event){ .level = CHIME_LOG_DEBUG, .event = "close", .err = c->why });
 		if (service_of(c)->closed)
 			service_of(c)->closed(&c->base, conn_state(c), c->why);
 	}
@@ -172,14 +165,11 @@ static void count_error(struct conn *c, int why)
 	stat_add(reset ? &w->stats.peer_resets : &w->stats.errors, 1);
 	if (reset || !log_wanted(w, CHIME_LOG_WARN) || !chime__worker_tell(w, TOLD_ERROR, &count))
 		return;
-	struct chime_log_event e = { .level = CHIME_LOG_WARN,
-				     .event = "error",
-				     .conn = c->id,
-				     .endpoint = c->base.served_own ? NULL : &c->base.served->endpoint,
-				     .err = why,
-				     .count = count,
-				     .msg = "connection ended by an error" };
-	log_tell(w, &e);
+	tell(c, (struct chime_log_event){ .level = CHIME_LOG_WARN,
+					  .event = "error",
+					  .err = why,
+					  .count = count,
+					  .msg = "connection ended by an error" });
 }
 
 static void on_close_task(struct loop *lp, struct loop_task *task)
@@ -327,15 +317,12 @@ static void tell_too_long(struct conn *c)
 	stat_add(&w->stats.dropped_long, 1);
 	if (!log_wanted(w, CHIME_LOG_WARN) || !chime__worker_tell(w, TOLD_LONG, &count))
 		return;
-	struct chime_log_event e = { .level = CHIME_LOG_WARN,
-				     .event = "drop",
-				     .conn = c->id,
-				     .endpoint = c->base.served_own ? NULL : &c->base.served->endpoint,
-				     .op = "recv",
-				     .err = -EMSGSIZE,
-				     .count = count,
-				     .msg = "message too long, not answered" };
-	log_tell(w, &e);
+	tell(c, (struct chime_log_event){ .level = CHIME_LOG_WARN,
+					  .event = "drop",
+					  .op = "recv",
+					  .err = -EMSGSIZE,
+					  .count = count,
+					  .msg = "message too long, not answered" });
 }
 
 static void on_input(struct conn *c, const struct op_event *ev)
@@ -556,15 +543,8 @@ void chime__conn_open(struct conn *c, const chime_addr *peer)
 		chime__conn_active(c);
 		chime__worker_timer(w, &conn_idle(c)->timer, c->base.served->idle_timeout_ns, on_idle, c);
 	}
-	if (log_wanted(w, CHIME_LOG_INFO)) {
-		struct chime_log_event e = { .level = CHIME_LOG_INFO,
-					     .event = "open",
-					     .conn = c->id,
-					     .peer = peer,
-					     .endpoint = c->base.served_own ? NULL : &c->base.served->endpoint,
-					     .count = 1 };
-		log_tell(w, &e);
-	}
+	if (log_wanted(w, CHIME_LOG_INFO))
+		tell(c, (struct chime_log_event){ .level = CHIME_LOG_INFO, .event = "open", .peer = peer });
 	if (service_of(c)->opened) {
 		c->base.in_call = true;
 		int no = service_of(c)->opened(&c->base, conn_state(c));
