@@ -5,8 +5,7 @@
  *
  * OPEN: receiving. DRAINING: what the socket holds is still read and answered (until it is empty, or DGRAM_DRAIN messages came:
  * under a flood it never is), then the queue is sent. CLOSED: the descriptor is gone, no operation is under way.
- * Answers that would block wait in a queue, bounded in bytes and for each peer, then are dropped and counted; those to a unix
- * peer whose own queue is full are tried again by timer, for nothing tells when it has room, until the stall limit is over.
+ * Answers that would block wait in its outbox (server/outbox.h); what is not answered is counted (server/drops.h).
  */
 #ifndef SERVER_DGRAM_H
 #define SERVER_DGRAM_H
