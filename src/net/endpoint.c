@@ -1,53 +1,11 @@
 /* Reads an endpoint: service, scheme, the place in the scheme's own form, options. The grammar: chime-endpoint(7). */
-#include <chime/endpoint.h>
-#include <chime/error.h>
-
+#include "net/reader.h"
 #include "net/scheme.h"
 #include "net/text.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
 #include <net/if.h>
-#include <stdarg.h>
-#include <stdio.h>
-#include <string.h>
-
-/* A text being read; functions below take the piece that they read as a range [p, end) of it. */
-struct reader {
-	const char *text;
-	chime_endpoint *e;
-	const struct chime_scheme_info *info;
-	struct chime_endpoint_error *error;
-};
-
-/* Says what was wrong at p. Returns code. */
-CHIME_PRINTF(4, 5) static int bad(struct reader *r, int code, const char *p, const char *fmt, ...)
-{
-	if (r->error) {
-		va_list ap;
-		va_start(ap, fmt);
-		r->error->at = (size_t)(p - r->text);
-		vsnprintf(r->error->message, sizeof r->error->message, fmt, ap);
-		va_end(ap);
-	}
-	return code;
-}
-
-/* Bytes of the text as they can stand in a message: printable, and not many. */
-struct quote {
-	char text[41];
-};
-static struct quote quote(const char *p, size_t len)
-{
-	struct quote q;
-	size_t n = len < sizeof q.text - 1 ? len : sizeof q.text - 1;
-	for (size_t i = 0; i < n; i++)
-		q.text[i] = p[i] > ' ' && p[i] < 0x7f ? p[i] : '?';
-	q.text[n] = 0;
-	if (len > n)
-		memcpy(q.text + n - 3, "...", 3);
-	return q;
-}
 
 static bool is_digit(char c)
 {
@@ -71,26 +29,13 @@ static bool all_digits(const char *p, const char *end)
 	return p == end;
 }
 
-/* Where the piece [p, end) has c; end if nowhere. */
-static const char *find(const char *p, const char *end, char c)
-{
-	const char *at = p < end ? memchr(p, c, (size_t)(end - p)) : NULL;
-	return at ? at : end;
-}
-
-/* Where the NUL that [p, end) was decoded to comes from: no other text begins with a '%'. */
-static const char *find_nul(const char *p, const char *end)
-{
-	return memmem(p, (size_t)(end - p), "%00", 3);
-}
-
 static int read_number(struct reader *r, const char *p, const char *end, uint32_t max, const char *what, uint32_t *out)
 {
 	uint64_t n = 0;
 	int err = chime__number(p, (size_t)(end - p), max, &n);
 	*out = 0;
 	if (err < 0)
-		return bad(r, err, p, "expected %s from 0 to %u", what, max);
+		return reader_bad(r, err, p, "expected %s from 0 to %u", what, max);
 	*out = (uint32_t)n;
 	return 0;
 }
@@ -131,11 +76,11 @@ static int read_service(struct reader *r, const char **p)
 	if (len < 0)
 		return 0;
 	if (len >= (ssize_t)sizeof r->e->service)
-		return bad(r, -ENAMETOOLONG, *p, "expected a service's name of at most %zu bytes before the '='",
-			   sizeof r->e->service - 1);
+		return reader_bad(r, -ENAMETOOLONG, *p, "expected a service's name of at most %zu bytes before the '='",
+				  sizeof r->e->service - 1);
 	if (!service_valid(*p, (size_t)len))
-		return bad(r, CHIME_ESYNTAX, *p,
-			   "expected a service's name, lower-case letters and digits, before the '='");
+		return reader_bad(r, CHIME_ESYNTAX, *p,
+				  "expected a service's name, lower-case letters and digits, before the '='");
 	memcpy(r->e->service, *p, (size_t)len);
 	*p += len + 1;
 	return 0;
@@ -177,7 +122,8 @@ static int no_scheme(struct reader *r, const char *p)
 		if (chime_endpoint_parse(&meant, shown, NULL, NULL, NULL) < 0)
 			*shown = 0;
 	}
-	return bad(r, CHIME_ESYNTAX, p, "expected a scheme, such as %s", *shown ? shown : "tcp://127.0.0.1:9999");
+	return reader_bad(r, CHIME_ESYNTAX, p, "expected a scheme, such as %s",
+			  *shown ? shown : "tcp://127.0.0.1:9999");
 }
 
 static int unknown_scheme(struct reader *r, const char *p, size_t len)
@@ -186,14 +132,15 @@ static int unknown_scheme(struct reader *r, const char *p, size_t len)
 	char names[160];
 	struct text t;
 	if (guess)
-		return bad(r, CHIME_ESYNTAX, p, "unknown scheme \"%s\": perhaps %s", quote(p, len).text, guess);
+		return reader_bad(r, CHIME_ESYNTAX, p, "unknown scheme \"%s\": perhaps %s", reader_quote(p, len).text,
+				  guess);
 	chime__text_init(&t, names, sizeof names);
 	for (int i = 0; i < CHIME_SCHEMES; i++) {
 		chime__text_str(&t, " ");
 		chime__text_str(&t, chime_scheme_info((enum chime_scheme)i)->name);
 	}
 	chime__text_end(&t);
-	return bad(r, CHIME_ESYNTAX, p, "expected a scheme:%s", names);
+	return reader_bad(r, CHIME_ESYNTAX, p, "expected a scheme:%s", names);
 }
 
 static int read_scheme(struct reader *r, const char **p)
@@ -207,8 +154,8 @@ static int read_scheme(struct reader *r, const char **p)
 	bool slashes = colon[0] == ':' && colon[1] == '/' && colon[2] == '/';
 	bool known = chime__scheme_find(name, len, &r->e->scheme, &r->e->family);
 	if (*colon != ':' && known)
-		return bad(r, CHIME_ESYNTAX, colon, "expected \":\" after \"%s\", as in tcp://127.0.0.1:9999",
-			   quote(name, len).text);
+		return reader_bad(r, CHIME_ESYNTAX, colon, "expected \":\" after \"%s\", as in tcp://127.0.0.1:9999",
+				  reader_quote(name, len).text);
 	if (*colon != ':')
 		return no_scheme(r, name);
 	if (!known) {
@@ -223,7 +170,8 @@ static int read_scheme(struct reader *r, const char **p)
 		return 0;
 	}
 	if (!slashes)
-		return bad(r, CHIME_ESYNTAX, colon + 1, "expected \"//\" after \"%s:\"", quote(name, len).text);
+		return reader_bad(r, CHIME_ESYNTAX, colon + 1, "expected \"//\" after \"%s:\"",
+				  reader_quote(name, len).text);
 	*p = colon + 3;
 	return 0;
 }
@@ -235,7 +183,7 @@ static bool looks_numeric(const char *p, const char *end)
 {
 	bool any = false;
 	while (p < end) {
-		const char *dot = find(p, end, '.');
+		const char *dot = reader_find(p, end, '.');
 		size_t len = (size_t)(dot - p);
 		bool hex = len >= 2 && p[0] == '0' && (p[1] == 'x' || p[1] == 'X');
 		size_t digits = strspn(hex ? p + 2 : p, hex ? "0123456789abcdefABCDEF" : "0123456789");
@@ -254,12 +202,13 @@ static int check_name(struct reader *r, const char *p, const char *end)
 		bool good = is_lower(*q) || is_upper(*q) || is_digit(*q) || *q == '-' || *q == '_' || *q == '.' ||
 			    *q & 0x80;
 		if (*q == '%')
-			return bad(r, CHIME_ESYNTAX, q, "expected a host without '%%': only [IPv6%%SCOPE] has one");
+			return reader_bad(r, CHIME_ESYNTAX, q,
+					  "expected a host without '%%': only [IPv6%%SCOPE] has one");
 		if (!good)
-			return bad(r, CHIME_ESYNTAX, q, "expected letters, digits, '-', '_' and '.' in a host");
+			return reader_bad(r, CHIME_ESYNTAX, q, "expected letters, digits, '-', '_' and '.' in a host");
 	}
 	if (end - p - (end[-1] == '.') > 253)
-		return bad(r, -ENAMETOOLONG, p, "expected a host of at most 253 bytes");
+		return reader_bad(r, -ENAMETOOLONG, p, "expected a host of at most 253 bytes");
 	if (looks_numeric(p, end)) {
 		char number[INET_ADDRSTRLEN];
 		struct in_addr in;
@@ -269,19 +218,21 @@ static int check_name(struct reader *r, const char *p, const char *end)
 			number[len] = 0;
 		}
 		if (len >= sizeof number || inet_pton(AF_INET, number, &in) != 1)
-			return bad(r, CHIME_ESYNTAX, p,
-				   "expected an IPv4 address of four numbers from 0 to 255, such as 192.0.2.1");
+			return reader_bad(r, CHIME_ESYNTAX, p,
+					  "expected an IPv4 address of four numbers from 0 to 255, such as 192.0.2.1");
 		if (r->e->family == AF_INET6)
-			return bad(r, CHIME_ESYNTAX, p, "expected an IPv6 address or a name: %s6 takes no IPv4 address",
-				   r->info->name);
+			return reader_bad(r, CHIME_ESYNTAX, p,
+					  "expected an IPv6 address or a name: %s6 takes no IPv4 address",
+					  r->info->name);
 		return 0;
 	}
 	while (label < end) {
-		const char *dot = find(label, end, '.');
+		const char *dot = reader_find(label, end, '.');
 		if (dot == label)
-			return bad(r, CHIME_ESYNTAX, label, "expected a letter or digit: a part of the host is empty");
+			return reader_bad(r, CHIME_ESYNTAX, label,
+					  "expected a letter or digit: a part of the host is empty");
 		if (dot - label > 63)
-			return bad(r, -ENAMETOOLONG, label, "expected parts of at most 63 bytes in a host");
+			return reader_bad(r, -ENAMETOOLONG, label, "expected parts of at most 63 bytes in a host");
 		label = dot < end ? dot + 1 : end;
 	}
 	return 0;
@@ -290,7 +241,7 @@ static int check_name(struct reader *r, const char *p, const char *end)
 /* [p, end) is what stood between brackets. */
 static int check_ipv6(struct reader *r, const char *p, const char *end)
 {
-	const char *scope = find(p, end, '%');
+	const char *scope = reader_find(p, end, '%');
 	char number[INET6_ADDRSTRLEN];
 	struct in6_addr in6;
 	size_t len = (size_t)(scope - p);
@@ -300,24 +251,25 @@ static int check_ipv6(struct reader *r, const char *p, const char *end)
 		number[len] = 0;
 	}
 	if (len >= sizeof number || inet_pton(AF_INET6, number, &in6) != 1)
-		return bad(r, CHIME_ESYNTAX, p, "expected an IPv6 address in the brackets, such as [::1]");
+		return reader_bad(r, CHIME_ESYNTAX, p, "expected an IPv6 address in the brackets, such as [::1]");
 	if (scope < end) {
 		scope++;
 		if (scope == end)
-			return bad(r, CHIME_ESYNTAX, scope, "expected an interface's name or number after '%%'");
+			return reader_bad(r, CHIME_ESYNTAX, scope, "expected an interface's name or number after '%%'");
 		for (const char *q = scope; q < end; q++)
 			if (*q <= ' ' || *q >= 0x7f || strchr("/%:[", *q))
-				return bad(r, CHIME_ESYNTAX, q, "expected an interface's name or number after '%%'");
+				return reader_bad(r, CHIME_ESYNTAX, q,
+						  "expected an interface's name or number after '%%'");
 		uint64_t n;
 		if (all_digits(scope, end) && chime__number(scope, (size_t)(end - scope), UINT32_MAX, &n) < 0)
-			return bad(r, -ERANGE, scope, "expected an interface's number from 0 to %u", UINT32_MAX);
+			return reader_bad(r, -ERANGE, scope, "expected an interface's number from 0 to %u", UINT32_MAX);
 		if (!all_digits(scope, end) && end - scope >= IFNAMSIZ)
-			return bad(r, -ENAMETOOLONG, scope, "expected an interface's name of at most %d bytes",
-				   IFNAMSIZ - 1);
+			return reader_bad(r, -ENAMETOOLONG, scope, "expected an interface's name of at most %d bytes",
+					  IFNAMSIZ - 1);
 	}
 	if (r->e->family == AF_INET)
-		return bad(r, CHIME_ESYNTAX, p, "expected an IPv4 address or a name: %s4 takes no IPv6 address",
-			   r->info->name);
+		return reader_bad(r, CHIME_ESYNTAX, p, "expected an IPv4 address or a name: %s4 takes no IPv6 address",
+				  r->info->name);
 	return 0;
 }
 
@@ -334,18 +286,19 @@ static int read_host(struct reader *r, const char **p, const char *end)
 	int err;
 
 	if (host < end && *host == '[') {
-		host_end = find(host, end, ']');
+		host_end = reader_find(host, end, ']');
 		if (host_end == end)
-			return bad(r, CHIME_ESYNTAX, end, "expected a ']' after the IPv6 address");
+			return reader_bad(r, CHIME_ESYNTAX, end, "expected a ']' after the IPv6 address");
 		host++;
 		*p = host_end + 1;
 		err = check_ipv6(r, host, host_end);
 	} else {
-		const char *colon = find(host, end, ':'), *slash = find(host, end, '/');
+		const char *colon = reader_find(host, end, ':'), *slash = reader_find(host, end, '/');
 		host_end = colon < slash ? colon : slash;
 		*p = host_end;
-		if (find(colon + (colon < end), slash, ':') < slash)
-			return bad(r, CHIME_ESYNTAX, host, "expected an IPv6 address in brackets, as in [::1]:80");
+		if (reader_find(colon + (colon < end), slash, ':') < slash)
+			return reader_bad(r, CHIME_ESYNTAX, host,
+					  "expected an IPv6 address in brackets, as in [::1]:80");
 		if (host == host_end)
 			return 0;
 		if (host_end - host == 1 && *host == '*') {
@@ -372,20 +325,20 @@ static int read_ip(struct reader *r, const char *p, const char *end)
 	if (p == end && scheme == CHIME_ICMP)
 		return 0;
 	if (scheme == CHIME_ICMP)
-		return bad(r, CHIME_ESYNTAX, p, "expected the end or '?' after the host: icmp has no ports");
+		return reader_bad(r, CHIME_ESYNTAX, p, "expected the end or '?' after the host: icmp has no ports");
 	if (p == end && scheme == CHIME_STAMP) {
 		r->e->port = 862;
 		return 0;
 	}
 	if (p == end || *p != mark)
-		return bad(r, CHIME_ESYNTAX, p, "expected %s from 0 to %u", what, max);
+		return reader_bad(r, CHIME_ESYNTAX, p, "expected %s from 0 to %u", what, max);
 	p++;
 	const char *after = p;
 	while (after < end && is_digit(*after))
 		after++;
 	if (after > p && after < end && *after == '/')
-		return bad(r, CHIME_ESYNTAX, after, "expected the end or '?', not '/', after the %s",
-			   scheme == CHIME_IP ? "protocol" : "port");
+		return reader_bad(r, CHIME_ESYNTAX, after, "expected the end or '?', not '/', after the %s",
+				  scheme == CHIME_IP ? "protocol" : "port");
 	err = read_number(r, p, end, max, scheme == CHIME_IP ? "a protocol's number" : "a port", &number);
 	if (err == 0)
 		r->e->port = (int)number;
@@ -400,9 +353,9 @@ static int read_pair(struct reader *r, const char *p, const char *end)
 	static const char *const words[2][2] = { { "a CID", "a port" }, { "a type", "an instance" } };
 	bool vsock = r->info->family == AF_VSOCK;
 	for (int i = 0; i < 2; i++) {
-		const char *stop = i == 0 ? find(p, end, ':') : end;
+		const char *stop = i == 0 ? reader_find(p, end, ':') : end;
 		if (i == 0 && stop == end)
-			return bad(r, CHIME_ESYNTAX, end, "expected %s", vsock ? "CID:PORT" : "TYPE:INSTANCE");
+			return reader_bad(r, CHIME_ESYNTAX, end, "expected %s", vsock ? "CID:PORT" : "TYPE:INSTANCE");
 		if (vsock && stop - p == 1 && *p == '*') {
 			r->e->number[i] = UINT32_MAX;
 		} else {
@@ -423,15 +376,15 @@ static int read_path(struct reader *r, const char *p, const char *end)
 	const char *start = p + abstract;
 
 	if (start == end)
-		return bad(r, CHIME_ESYNTAX, end, "expected a path, or '@' and an abstract name, after \"%s:\"",
-			   r->info->name);
+		return reader_bad(r, CHIME_ESYNTAX, end, "expected a path, or '@' and an abstract name, after \"%s:\"",
+				  r->info->name);
 	if (chime__percent_decode(start, (size_t)(end - start), path + abstract, room, &len) < 0)
-		return bad(r, CHIME_ESYNTAX, start + len, "expected two hexadecimal digits after '%%'");
+		return reader_bad(r, CHIME_ESYNTAX, start + len, "expected two hexadecimal digits after '%%'");
 	if (len > room)
-		return bad(r, -ENAMETOOLONG, start, "expected %s of at most %zu bytes, not %zu",
-			   abstract ? "an abstract name" : "a path", room, len);
+		return reader_bad(r, -ENAMETOOLONG, start, "expected %s of at most %zu bytes, not %zu",
+				  abstract ? "an abstract name" : "a path", room, len);
 	if (!abstract && memchr(path, 0, len))
-		return bad(r, CHIME_ESYNTAX, find_nul(start, end), "expected a path without %%00");
+		return reader_bad(r, CHIME_ESYNTAX, reader_find_nul(start, end), "expected a path without %%00");
 	r->e->path_len = len + abstract;
 	return 0;
 }
@@ -443,17 +396,18 @@ static int read_fd(struct reader *r, const char *p, const char *end)
 	uint32_t number;
 
 	if (p == end)
-		return bad(r, CHIME_ESYNTAX, end, "expected a descriptor's number or name");
-	if (find(p, end, '/') < end)
-		return bad(r, CHIME_ESYNTAX, find(p, end, '/'),
-			   "expected the end or '?', not '/', after the descriptor");
+		return reader_bad(r, CHIME_ESYNTAX, end, "expected a descriptor's number or name");
+	if (reader_find(p, end, '/') < end)
+		return reader_bad(r, CHIME_ESYNTAX, reader_find(p, end, '/'),
+				  "expected the end or '?', not '/', after the descriptor");
 	if (chime__percent_decode(p, (size_t)(end - p), (unsigned char *)name, room, &len) < 0)
-		return bad(r, CHIME_ESYNTAX, p + len, "expected two hexadecimal digits after '%%'");
+		return reader_bad(r, CHIME_ESYNTAX, p + len, "expected two hexadecimal digits after '%%'");
 	if (len > room)
-		return bad(r, -ENAMETOOLONG, p, "expected a descriptor's name of at most %zu bytes", room);
+		return reader_bad(r, -ENAMETOOLONG, p, "expected a descriptor's name of at most %zu bytes", room);
 	for (size_t i = 0; i < len; i++)
 		if ((unsigned char)name[i] < ' ' || name[i] == 0x7f || name[i] == ':')
-			return bad(r, CHIME_ESYNTAX, p, "expected a descriptor's name without ':' and control bytes");
+			return reader_bad(r, CHIME_ESYNTAX, p,
+					  "expected a descriptor's name without ':' and control bytes");
 	bool sign = *name == '-' || *name == '+';
 	if (!all_digits(name + sign, name + len) || len == (size_t)sign)
 		return 0;
@@ -465,113 +419,10 @@ static int read_fd(struct reader *r, const char *p, const char *end)
 	return 0;
 }
 
-/* ---- options ---- */
-
-struct query {
-	const struct chime_option *further;
-	void *base;
-	struct text out; /* e->options */
-};
-
-static int unknown_option(struct reader *r, const struct query *q, const char *p, size_t len)
-{
-	const struct chime_option *tables[2] = { chime_endpoint_options(), q->further };
-	char names[112];
-	const char *whose;
-	struct text t;
-
-	chime__text_init(&t, names, sizeof names);
-	for (int i = 0; i < 2; i++)
-		for (const struct chime_option *o = tables[i]; o && o->name; o++) {
-			if (i == 0 && !chime__scheme_takes(r->e->scheme, o, &whose))
-				continue;
-			chime__text_str(&t, t.len ? ", " : "");
-			chime__text_str(&t, o->name);
-		}
-	chime__text_end(&t);
-	if (t.len >= sizeof names)
-		memcpy(names + sizeof names - 4, "...", 4);
-	return bad(r, CHIME_ESYNTAX, p, "unknown option \"%s\": expected %s", quote(p, len).text,
-		   t.len ? names : "none");
-}
-
-/* Whether the options read so far have one of that name. */
-static bool given(const struct reader *r, const char *name, size_t len)
-{
-	for (const char *p = r->e->options; *p; p += strcspn(p, "&"), p += *p == '&')
-		if (!strncmp(p, name, len) && p[len] == '=')
-			return true;
-	return false;
-}
-
-/* [p, end) is NAME=VALUE. */
-static int read_option(struct reader *r, struct query *q, const char *p, const char *end)
-{
-	const char *equals = find(p, end, '='), *text = equals + 1, *whose;
-	size_t name_len = (size_t)(equals - p), value_len;
-	char value[sizeof r->e->options], why[144];
-	const struct chime_option *own, *o;
-	void *base = &r->e->set;
-	int err;
-
-	if (name_len == 0)
-		return bad(r, CHIME_ESYNTAX, p, "expected an option, NAME=VALUE");
-	own = chime_option_find(chime_endpoint_options(), p, name_len);
-	o = own;
-	if (!o) {
-		o = chime_option_find(q->further, p, name_len);
-		base = q->base;
-	}
-	if (!o)
-		return unknown_option(r, q, p, name_len);
-	if (own && !chime__scheme_takes(r->e->scheme, own, &whose))
-		return bad(r, CHIME_ESYNTAX, p, "expected no %s: it is for %s", o->name, whose);
-	if (own && own->offset == offsetof(struct chime_endpoint_settings, mode) && r->e->path[0] == 0)
-		return bad(r, CHIME_ESYNTAX, p, "expected no mode: an abstract name has no file");
-	if (equals == end)
-		return bad(r, CHIME_ESYNTAX, end, "expected '=' and a value after \"%s\"", o->name);
-	if (given(r, p, name_len))
-		return bad(r, CHIME_ESYNTAX, p, "expected %s once", o->name);
-	if (chime__percent_decode(text, (size_t)(end - text), (unsigned char *)value, sizeof value - 1, &value_len) < 0)
-		return bad(r, CHIME_ESYNTAX, text + value_len, "expected two hexadecimal digits after '%%'");
-	if (value_len > sizeof value - 1)
-		return bad(r, -ENAMETOOLONG, text, "%s: expected at most %zu bytes", o->name, sizeof value - 1);
-	if (memchr(value, 0, value_len))
-		return bad(r, CHIME_ESYNTAX, find_nul(text, end), "%s: expected a value without %%00", o->name);
-	value[value_len] = 0;
-	err = chime_option_set(o, base, value, why, sizeof why);
-	if (err < 0)
-		return bad(r, err, text, "%s: %s", o->name, why);
-
-	if (own)
-		chime_option_print(own, base, value, sizeof value);
-	chime__text_str(&q->out, q->out.len ? "&" : "");
-	chime__text_bytes(&q->out, p, name_len);
-	chime__text_str(&q->out, "=");
-	chime__text_escaped(&q->out, value, strlen(value), "&?#");
-	if (chime__text_end(&q->out) >= sizeof r->e->options)
-		return bad(r, -ENAMETOOLONG, p, "expected options of at most %zu bytes in all",
-			   sizeof r->e->options - 1);
-	return 0;
-}
-
-static int read_options(struct reader *r, struct query *q, const char *p)
-{
-	const char *end = p + strlen(p);
-	for (;;) {
-		const char *stop = find(p, end, '&');
-		int err = read_option(r, q, p, stop);
-		if (err < 0 || stop == end)
-			return err;
-		p = stop + 1;
-	}
-}
-
 int chime_endpoint_parse(chime_endpoint *out, const char *text, const struct chime_option *further, void *base,
 			 struct chime_endpoint_error *error)
 {
 	struct reader r = { .text = text, .e = out, .error = error };
-	struct query q = { .further = further, .base = base };
 	const char *p = text, *end;
 	int err;
 
@@ -579,7 +430,6 @@ int chime_endpoint_parse(chime_endpoint *out, const char *text, const struct chi
 	out->port = -1;
 	out->fd = -1;
 	out->set.mode = out->set.backlog = out->set.rcvbuf = out->set.sndbuf = out->set.udp_port = -1;
-	chime__text_init(&q.out, out->options, sizeof out->options);
 
 	err = read_service(&r, &p);
 	if (err == 0)
@@ -596,6 +446,6 @@ int chime_endpoint_parse(chime_endpoint *out, const char *text, const struct chi
 	else
 		err = read_pair(&r, p, end);
 	if (err == 0 && *end == '?')
-		err = read_options(&r, &q, end + 1);
+		err = chime__reader_options(&r, end + 1, further, base);
 	return err;
 }
