@@ -24,7 +24,7 @@ static void on_done(struct loop *l, struct op *op, const struct op_event *ev)
 	if (ev->res > 0) {
 		reports++;
 		total += (size_t)ev->res;
-		for (int i = 0; i < ev->res; i++)
+		for (int i = 0; ev->buf && i < ev->res; i++)
 			CHECK_EQ(ev->buf->data[i], 'x');
 		if (keep) {
 			CHECK(kept_n < KEEP);
@@ -49,7 +49,8 @@ struct pairs {
 	struct op *ops;
 };
 
-static void open_pairs(struct pairs *p, unsigned n)
+/* Whose loop has not had a turn. */
+static void make_pairs(struct pairs *p, unsigned n)
 {
 	struct backend_caps caps;
 	int err = chime__backend_uring.probe(&caps);
@@ -69,6 +70,11 @@ static void open_pairs(struct pairs *p, unsigned n)
 		CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, p->fds[i]), 0);
 		p->ops[i] = (struct op){ .done = on_done, .fd = p->fds[i][0], .kind = OP_RECV };
 	}
+}
+
+static void open_pairs(struct pairs *p, unsigned n)
+{
+	make_pairs(p, n);
 	CHECK_EQ(chime__loop_turn(&lp, 0), 0);
 }
 
@@ -95,7 +101,7 @@ static void write_all(struct pairs *p)
 static void close_pairs(struct pairs *p)
 {
 	for (unsigned i = 0; i < p->n; i++)
-		op_cancel(&lp, &p->ops[i]);
+		op_cancel(&lp, &p->ops[i]); /* of one that has ended it is nothing */
 	TURN_UNTIL(ends == p->n);
 	CHECK_EQ(cancelled, p->n);
 	for (unsigned i = 0; i < p->n; i++) {
@@ -161,6 +167,67 @@ TEST_LIMIT(more_completions_than_fit, 60)
 		TURN_UNTIL(total == 3u * 9500 * (unsigned)(round + 2));
 	}
 	close_pairs(&p);
+}
+
+/*
+ * Until the loop's first turn the kernel takes nothing. What does not fit into the queue by then, be it receives or the cancels of
+ * those that do, waits for room: each receive ends once, cancelled, or receives.
+ */
+TEST(what_the_queue_has_no_room_for_is_asked_later)
+{
+	struct pairs p;
+	make_pairs(&p, 3000);
+	submit_all(&p);
+	for (unsigned i = 0; i < p.n; i += 3)
+		op_cancel(&lp, &p.ops[i]);
+	CHECK_EQ(ends, 0);
+	write_all(&p);
+	TURN_UNTIL(ends == 1000 && total >= 3 * 2000); /* one that was cancelled may still have received */
+	CHECK_EQ(cancelled, 1000);
+	for (unsigned i = 0; i < p.n; i++)
+		CHECK_EQ(op_running(&p.ops[i]), i % 3 != 0);
+	close_pairs(&p);
+}
+
+/* The same with nothing but cancels, which would all be forgotten. */
+TEST(cancels_that_find_no_room_are_not_forgotten)
+{
+	struct pairs p;
+	make_pairs(&p, 1023); /* what wakes the loop has the last place */
+	submit_all(&p);
+	for (unsigned i = 0; i < p.n; i++)
+		op_cancel(&lp, &p.ops[i]);
+	for (unsigned i = 0; i < p.n; i++)
+		CHECK_EQ(op_running(&p.ops[i]), 1);
+	close_pairs(&p);
+	CHECK_EQ(total, 0);
+}
+
+/* Sends of many pieces too: more than there are headers for, before the first turn. */
+TEST(sends_that_find_no_room_are_sent_in_the_end)
+{
+	struct pairs p;
+	struct iovec(*iov)[2];
+	char got[16];
+	make_pairs(&p, 2000);
+	iov = test_calloc(p.n, sizeof *iov);
+	for (unsigned i = 0; i < p.n; i++) {
+		iov[i][0] = (struct iovec){ (char[]){ "one" }, 3 };
+		iov[i][1] = (struct iovec){ (char[]){ "two" }, 3 };
+		p.ops[i].kind = OP_SEND;
+		p.ops[i].u.iov = iov[i];
+		p.ops[i].n = 2;
+	}
+	submit_all(&p);
+	TURN_UNTIL(ends == p.n);
+	CHECK_EQ(reports, p.n);
+	for (unsigned i = 0; i < p.n; i++) {
+		CHECK_EQ(read(p.fds[i][1], got, sizeof got), 6);
+		CHECK_MEM(got, "onetwo", 6);
+	}
+	cancelled = p.n;
+	close_pairs(&p);
+	test_free(iov);
 }
 
 /* A multishot receive that was cancelled may still report what it had taken; nothing is lost between it and the next. */

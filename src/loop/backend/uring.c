@@ -32,10 +32,11 @@
 
 #define ENTRIES 1024 /* submissions in a turn; more go in by themselves when it is full */
 #define CQ_FACTOR 8
-#define RING_BUFS 512   /* a turn's receives; with too few of them, many wait for one (tests/loop/uring.c) */
-#define RING_ROOM 32768 /* bytes of each */
-#define LARGE 8192      /* bytes of a send that is not queued */
-#define GROUP 0         /* of buffers: there is one */
+#define RING_BUFS 512    /* a turn's receives; with too few of them, many wait for one (tests/loop/uring.c) */
+#define RING_ROOM 32768  /* bytes of each */
+#define LARGE 8192       /* bytes of a send that is not queued */
+#define AGAIN_NS 1000000 /* until what the kernel did not take is tried again */
+#define GROUP 0          /* of buffers: there is one */
 #define DATA_ROOM (RING_ROOM)
 
 /* What user_data is when it is not an operation. */
@@ -58,12 +59,15 @@ struct uring {
 	struct msghdr msgs[ENTRIES]; /* for sends of several pieces, until they are submitted */
 	unsigned msgs_used;
 
-	struct op *starved; /* receives that found no buffer; started again when there is one */
+	struct op *starved;  /* receives that found no buffer; started again when there is one */
+	struct op *unasked;  /* the queue had no room for them: started in the next wait */
+	struct op *unwanted; /* the same for their cancels: asked for in the next wait */
+	bool unwoken;        /* the same for what wakes the loop */
 	struct ready ready;
 };
 
 static bool report(struct loop *lp, struct op *op, struct op_event *ev, bool more);
-static int start(struct uring *u, struct op *op);
+static void start(struct uring *u, struct op *op);
 
 static int64_t clock_ns(clockid_t clock)
 {
@@ -118,15 +122,39 @@ static int enable(struct io_uring *ring)
 	return syscall(__NR_io_uring_register, ring->ring_fd, IORING_REGISTER_ENABLE_RINGS, NULL, 0) < 0 ? -errno : 0;
 }
 
+/* What was submitted may refer to u->msgs as long as the kernel has not taken it. */
+static void submitted(struct uring *u)
+{
+	if (io_uring_sq_ready(&u->ring) == 0)
+		u->msgs_used = 0;
+}
+
+/* NULL: the queue is full and the kernel takes nothing: before the loop runs, or because it has no memory. */
 static struct io_uring_sqe *get_sqe(struct uring *u)
 {
 	struct io_uring_sqe *sqe = io_uring_get_sqe(&u->ring);
 	if (!sqe && u->enabled) {
 		io_uring_submit(&u->ring);
-		u->msgs_used = 0;
+		submitted(u);
 		sqe = io_uring_get_sqe(&u->ring);
 	}
 	return sqe;
+}
+
+static void put_in(struct op **list, struct op *op)
+{
+	op->next = *list;
+	*list = op;
+}
+
+static bool take_out(struct op **list, const struct op *op)
+{
+	for (; *list; list = &(*list)->next)
+		if (*list == op) {
+			*list = op->next;
+			return true;
+		}
+	return false;
 }
 
 /* ---- buffers ---- */
@@ -182,14 +210,14 @@ static void free_bufs(struct uring *u)
 
 /* ---- the loop's own wake ---- */
 
-static int start_wake(struct uring *u)
+static void start_wake(struct uring *u)
 {
 	struct io_uring_sqe *sqe = get_sqe(u);
+	u->unwoken = !sqe;
 	if (!sqe)
-		return -EBUSY;
+		return;
 	io_uring_prep_read(sqe, u->wake_fd, &u->wake_count, sizeof u->wake_count, 0);
 	io_uring_sqe_set_data64(sqe, FOR_WAKE);
-	return 0;
 }
 
 static void uring_wake(struct loop *lp)
@@ -228,8 +256,8 @@ static int uring_open(struct loop *lp, void *arg)
 	if (err == 0)
 		err = make_bufs(u);
 	if (err == 0)
-		err = start_wake(u);
-	if (err < 0)
+		start_wake(u);
+	else
 		uring_shut(lp);
 	return err;
 }
@@ -255,17 +283,20 @@ static void prep_send(struct uring *u, struct io_uring_sqe *sqe, struct op *op)
 	io_uring_prep_sendmsg(sqe, op->fd, m, (unsigned)flags);
 }
 
-/* Puts op's entry into the queue. -EBUSY: there is no room (only before the loop runs). */
-static int start(struct uring *u, struct op *op)
+/* Puts op's entry into the queue; where that has no room, in the next wait. */
+static void start(struct uring *u, struct op *op)
 {
 	struct io_uring_sqe *sqe;
 	if (u->msgs_used == ENTRIES && u->enabled) {
 		io_uring_submit(&u->ring);
-		u->msgs_used = 0;
+		submitted(u);
 	}
-	sqe = get_sqe(u);
-	if (!sqe)
-		return -EBUSY;
+	sqe = u->msgs_used < ENTRIES ? get_sqe(u) : NULL;
+	op->state = WAITING;
+	if (!sqe) {
+		put_in(&u->unasked, op);
+		return;
+	}
 	if (polled(op)) {
 		io_uring_prep_poll_add(sqe, op->fd, op_reads(op) ? POLLIN : POLLOUT);
 	} else if (op->kind == OP_ACCEPT) {
@@ -280,8 +311,6 @@ static int start(struct uring *u, struct op *op)
 		prep_send(u, sqe, op);
 	}
 	io_uring_sqe_set_data64(sqe, (uintptr_t)op);
-	op->state = WAITING;
-	return 0;
 }
 
 /*
@@ -314,7 +343,22 @@ static int uring_submit(struct loop *lp, struct op *op)
 		if (op->res != -EAGAIN || op->flags & OP_NOWAIT)
 			return 1;
 	}
-	return start(u, op);
+	start(u, op);
+	return 0;
+}
+
+/* Asks the kernel to end it, now or in the next wait. */
+static void ask_cancel(struct uring *u, struct op *op)
+{
+	struct io_uring_sqe *sqe = get_sqe(u);
+	op->state = CANCELLED;
+	if (!sqe) {
+		put_in(&u->unwanted, op);
+		return;
+	}
+	io_uring_prep_cancel64(sqe, (uintptr_t)op, 0);
+	io_uring_sqe_set_data64(sqe, FOR_CANCEL);
+	sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
 }
 
 static void uring_cancel(struct loop *lp, struct op *op)
@@ -330,19 +374,10 @@ static void uring_cancel(struct loop *lp, struct op *op)
 		op->state = CANCELLED;
 		return;
 	}
-	for (struct op **link = &u->starved; *link; link = &(*link)->next)
-		if (*link == op) {
-			*link = op->next;
-			chime__ready_end(&u->ready, op, -ECANCELED);
-			return;
-		}
-	struct io_uring_sqe *sqe = get_sqe(u);
-	if (!sqe)
-		return; /* only before the loop runs, and then nothing is cancelled */
-	io_uring_prep_cancel64(sqe, (uintptr_t)op, 0);
-	io_uring_sqe_set_data64(sqe, FOR_CANCEL);
-	sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
-	op->state = CANCELLED;
+	if (take_out(&u->starved, op) || take_out(&u->unasked, op))
+		chime__ready_end(&u->ready, op, -ECANCELED);
+	else
+		ask_cancel(u, op);
 }
 
 /* ---- results ---- */
@@ -350,9 +385,13 @@ static void uring_cancel(struct loop *lp, struct op *op)
 /* Reports one result; more: the operation goes on. Whether it does after done has run. */
 static bool report(struct loop *lp, struct op *op, struct op_event *ev, bool more)
 {
+	struct uring *u = lp->impl;
 	ev->more = more;
-	if (!more)
+	if (!more) {
+		if (op->state == CANCELLED)
+			take_out(&u->unwanted, op);
 		op->state = OWNED;
+	}
 	op->done(lp, op, ev);
 	return more && op->state == WAITING;
 }
@@ -360,14 +399,10 @@ static bool report(struct loop *lp, struct op *op, struct op_event *ev, bool mor
 /* The kernel's last word on a multishot operation that is not at its end: it goes on, or ends as it was asked to. */
 static void go_on(struct loop *lp, struct op *op)
 {
-	struct uring *u = lp->impl;
-	int err = 0;
 	if (op->state == WAITING)
-		err = start(u, op);
+		start(lp->impl, op);
 	else if (op->state == CANCELLED)
-		err = -ECANCELED;
-	if (err < 0)
-		report(lp, op, &(struct op_event){ .res = err }, false);
+		report(lp, op, &(struct op_event){ .res = -ECANCELED }, false);
 }
 
 static void on_accept(struct loop *lp, struct op *op, int res, bool more)
@@ -410,8 +445,7 @@ static void on_recv(struct loop *lp, struct op *op, int res, unsigned flags)
 	if (b)
 		buf_unref(b);
 	if (res == -ENOBUFS && op->state == WAITING) {
-		op->next = u->starved;
-		u->starved = op;
+		put_in(&u->starved, op);
 	} else if (res == -ENOBUFS || res == -EINTR || res == -EAGAIN) {
 		if (!more)
 			go_on(lp, op);
@@ -477,6 +511,25 @@ static void restart_starved(struct loop *lp)
 	}
 }
 
+/* What the queue had no room for, as far as it has now. */
+static void ask_again(struct uring *u)
+{
+	struct op *unasked = u->unasked, *unwanted = u->unwanted;
+	u->unasked = u->unwanted = NULL;
+	if (u->unwoken)
+		start_wake(u);
+	while (unwanted) {
+		struct op *op = unwanted;
+		unwanted = op->next;
+		ask_cancel(u, op);
+	}
+	while (unasked) {
+		struct op *op = unasked;
+		unasked = op->next;
+		start(u, op);
+	}
+}
+
 static int submit_and_wait(struct uring *u, int64_t timeout_ns)
 {
 	struct io_uring_cqe *cqe;
@@ -486,7 +539,7 @@ static int submit_and_wait(struct uring *u, int64_t timeout_ns)
 		err = io_uring_submit_and_get_events(&u->ring);
 	else
 		err = io_uring_submit_and_wait_timeout(&u->ring, &cqe, 1, timeout_ns < 0 ? NULL : &ts, NULL);
-	u->msgs_used = 0;
+	submitted(u);
 	/* -EBUSY, -EAGAIN: completions must be taken before more can be submitted; which is what comes now. */
 	return err < 0 && err != -ETIME && err != -EINTR && err != -EBUSY && err != -EAGAIN ? err : 0;
 }
@@ -502,8 +555,14 @@ static int uring_wait(struct loop *lp, int64_t timeout_ns)
 		u->enabled = err == 0;
 	}
 	restart_starved(lp);
+	if (u->unasked || u->unwanted || u->unwoken)
+		ask_again(u);
+	if (ready_pending(&u->ready))
+		timeout_ns = 0;
+	else if ((u->unasked || u->unwanted || u->unwoken) && (timeout_ns < 0 || timeout_ns > AGAIN_NS))
+		timeout_ns = AGAIN_NS;
 	if (err == 0)
-		err = submit_and_wait(u, ready_pending(&u->ready) ? 0 : timeout_ns);
+		err = submit_and_wait(u, timeout_ns);
 	if (err < 0)
 		return err;
 	lp->now_ns = uring_mono(lp);
