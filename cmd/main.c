@@ -28,7 +28,7 @@ static const struct verb verb_help = {
 	.run = run_help,
 };
 
-static const struct verb *const verbs[] = { &verb_serve, &verb_talk, &verb_help, NULL };
+static const struct verb *const verbs[] = { &verb_serve, &verb_talk, &verb_sockets, &verb_help, NULL };
 
 const struct verb *verb_at(unsigned n)
 {
@@ -88,7 +88,7 @@ static void hold_standard_descriptors(void)
 static int run(int argc, char **argv)
 {
 	if (argc < 2) {
-		complain(NULL, "expected a verb: serve, talk or help");
+		complain(NULL, "expected a verb: serve, talk, sockets or help");
 		return EXIT_USAGE;
 	}
 	const char *word = argv[1];

@@ -35,7 +35,7 @@ struct verb {
 const struct verb *verb_at(unsigned n);
 const struct verb *verb_find(const char *name);
 
-extern const struct verb verb_serve, verb_talk;
+extern const struct verb verb_serve, verb_talk, verb_sockets;
 
 /* Rows of an option table, in the order: letter, name, the struct they fill, its field, ... */
 #define OPT_FLAG(letter_, name_, struct_, field_, help_)                                                               \

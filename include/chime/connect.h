@@ -34,16 +34,21 @@ CHIME_API int chime_resolve(const char *host, int port, int family, int type, in
 CHIME_API int chime_endpoint_resolve(const chime_endpoint *e, bool passive, int64_t timeout_ns,
 				     struct chime_target *out, int max);
 
+/* Puts targets into the order in which connecting tries them: the families in turn (RFC 8305 4), the first one's first, each in the
+ * order that it had. At most CHIME_TARGETS of them: -EINVAL. */
+CHIME_API int chime_targets_order(struct chime_target *targets, int n);
+
 /* What chime_create_connection() takes; zero it, set size, change what you need. */
 struct chime_connect_config {
 	size_t size;        /* sizeof(struct chime_connect_config) */
 	int64_t timeout_ns; /* for look-up and connecting together; CHIME_FOREVER: none. 0 is -EINVAL */
 	const chime_addr
 		*bind; /* the local address, or NULL; families that do not fit are left out (all: -EAFNOSUPPORT) */
-	int64_t attempt_delay_ns; /* Happy Eyeballs: the next address after this (RFC 8305 5); 0: 250 ms; at least 10 ms */
-	char *why;                /* where the sentence goes that names every address tried and its error, or NULL */
+	int64_t attempt_delay_ns; /* Happy Eyeballs: the next address after this (RFC 8305 5); 0: CHIME_ATTEMPT_DELAY; at least 10 ms */
+	char *why; /* where the sentence goes that names every address tried and its error, or NULL */
 	size_t why_size;
 };
+#define CHIME_ATTEMPT_DELAY (250 * CHIME_MSEC)
 #define CHIME_CONNECT_CONFIG_INIT                                                                                      \
 	{                                                                                                              \
 		sizeof(struct chime_connect_config), CHIME_FOREVER, NULL, 0, NULL, 0                                   \

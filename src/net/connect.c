@@ -12,7 +12,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#define ATTEMPT_DELAY (250 * CHIME_MSEC)
 #define ATTEMPT_DELAY_MIN (10 * CHIME_MSEC)
 
 struct race {
@@ -65,38 +64,40 @@ static int race_config(struct race *r, const struct chime_connect_config *config
 	if (timeout_ns == 0 || timeout_ns < CHIME_FOREVER || delay < 0)
 		return -EINVAL;
 	if (delay == 0)
-		r->config.attempt_delay_ns = ATTEMPT_DELAY;
+		r->config.attempt_delay_ns = CHIME_ATTEMPT_DELAY;
 	else if (delay < ATTEMPT_DELAY_MIN)
 		r->config.attempt_delay_ns = ATTEMPT_DELAY_MIN;
 	r->deadline = timeout_ns < 0 ? CHIME_FOREVER : chime__deadline_after(timeout_ns);
 	return 0;
 }
 
-/* The families in turn, each in the resolver's order, beginning with the family that the resolver puts first. */
-static void interleave(struct race *r)
+int chime_targets_order(struct chime_target *targets, int n)
 {
 	struct chime_target sorted[CHIME_TARGETS];
 	bool taken[CHIME_TARGETS] = { false };
-	assert(r->n > 0);
-	int wanted = r->targets[0].family;
-	for (int i = 0; i < r->n; i++) {
+	if (n < 0 || n > CHIME_TARGETS)
+		return -EINVAL;
+	int wanted = n > 0 ? targets[0].family : AF_UNSPEC;
+	for (int i = 0; i < n; i++) {
 		int pick = -1;
-		for (int j = 0; j < r->n; j++) {
+		for (int j = 0; j < n; j++) {
 			if (taken[j])
 				continue;
 			if (pick < 0)
 				pick = j;
-			if (r->targets[j].family == wanted) {
+			if (targets[j].family == wanted) {
 				pick = j;
 				break;
 			}
 		}
 		assert(pick >= 0);
 		taken[pick] = true;
-		sorted[i] = r->targets[pick];
+		sorted[i] = targets[pick];
 		wanted = sorted[i].family == AF_INET6 ? AF_INET : AF_INET6;
 	}
-	memcpy(r->targets, sorted, (size_t)r->n * sizeof(sorted[0]));
+	if (n > 0)
+		memcpy(targets, sorted, (size_t)n * sizeof(sorted[0]));
+	return 0;
 }
 
 static int set_int(int fd, int name, int64_t value)
@@ -254,7 +255,9 @@ static int race_out(struct race *r, chime_sock **out)
 	int target = 0, err = keep_bindable(r);
 	if (err < 0)
 		return err;
-	interleave(r);
+	err = chime_targets_order(r->targets, r->n);
+	if (err < 0)
+		return err;
 	int fd = race_run(r, &target);
 	for (int k = 0; k < r->running; k++) {
 		if (fd < 0)

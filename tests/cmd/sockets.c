@@ -1,0 +1,166 @@
+/* chime sockets: the table and an endpoint's addresses, for people and as JSON. */
+#include "program.h"
+
+#include <chime/kind.h>
+
+static int run(struct program *p, const char *const *args)
+{
+	program_start(p, args);
+	return program_wait(p);
+}
+#define RUN(p_, ...) run(p_, (const char *const[]){ "sockets", __VA_ARGS__ __VA_OPT__(, ) NULL })
+
+static void check_contains(const char *text, const char *wanted)
+{
+	if (!strstr(text, wanted))
+		fprintf(stderr, "\"%s\" is not in:\n%s\n", wanted, text);
+	CHECK(strstr(text, wanted) != NULL);
+}
+
+/* Every family and every scheme of the table has its line; unix is there and opened; no line is wider than a terminal. */
+TEST(table_has_every_kind)
+{
+	struct program p = { 0 };
+	CHECK_EQ(RUN(&p), 0);
+	CHECK_STR(told(&p), "");
+	for (const struct chime_kind *k = chime_kind_table(); k->family_name; k++) {
+		char line[64];
+		const struct chime_scheme_info *info = chime_scheme_info(k->scheme);
+		snprintf(line, sizeof line, "\n%s\n", k->family_name);
+		check_contains(said(&p), line);
+		snprintf(line, sizeof line, " %s ", info ? info->name : "-");
+		check_contains(said(&p), line);
+	}
+	check_contains(said(&p), " SEQPACKET -        yes    unix+seqpacket  yes   reliable ordered messages\n");
+	for (const char *at = said(&p); *at;) {
+		size_t len = strcspn(at, "\n");
+		if (len > 82)
+			fprintf(stderr, "%.*s\n", (int)len, at);
+		CHECK_IN(len, 0, 79);
+		at += len + (at[len] != 0);
+	}
+	program_forget(&p);
+}
+
+/* Each number beside a row has its note. */
+TEST(notes_are_numbered)
+{
+	struct program p = { 0 };
+	char mark[8];
+	unsigned n = 0;
+	CHECK_EQ(RUN(&p), 0);
+	for (snprintf(mark, sizeof mark, "(1) "); strstr(said(&p), mark); snprintf(mark, sizeof mark, "(%u) ", n + 1)) {
+		n++;
+		snprintf(mark, sizeof mark, "(%u)\n", n);
+		check_contains(said(&p), mark);
+	}
+	CHECK_IN(n, 3, 99); /* no Linux has all, and remarks are notes too */
+	snprintf(mark, sizeof mark, "(%u)\n", n + 1);
+	CHECK_PTR(strstr(said(&p), mark), NULL);
+	program_forget(&p);
+}
+
+/* The JSON has a row for each kind of the table. */
+TEST(json_has_every_kind)
+{
+	struct program p = { 0 };
+	unsigned rows = 0, kinds = 0;
+	CHECK_EQ(RUN(&p, "--json"), 0);
+	CHECK_EQ(said(&p)[0], '{');
+	check_contains(said(&p), "\"system\": \"Linux\"");
+	for (const char *at = said(&p); (at = strstr(at, "\"available\": ")); at++)
+		rows++;
+	for (const struct chime_kind *k = chime_kind_table(); k->family_name; k++)
+		kinds++;
+	CHECK_EQ(rows, kinds);
+	program_forget(&p);
+}
+
+/* A numeric endpoint is one address, of its family; nothing is looked up. */
+TEST(numeric_endpoints)
+{
+	struct program p = { 0 };
+	CHECK_EQ(RUN(&p, "tcp://127.0.0.1:9999"), 0);
+	CHECK_STR(said(&p), "tcp://127.0.0.1:9999\nSOCK_STREAM TCP: reliable ordered bytes\ntalking to it tries\n"
+			    "   1  AF_INET  127.0.0.1:9999\n");
+	program_forget(&p);
+	CHECK_EQ(RUN(&p, "unix:/tmp/x"), 0);
+	check_contains(said(&p), "   1  AF_UNIX  /tmp/x\n");
+	program_forget(&p);
+}
+
+/* An empty host: talking tries both loopback addresses, IPv6 first; serving TCP takes the any addresses, UDP the loopback ones. */
+TEST(empty_hosts)
+{
+	struct program p = { 0 };
+	RUN(&p, "tcp://:9");
+	check_contains(said(&p), "tries, one every 250ms");
+	check_contains(said(&p), "   1  AF_INET6 [::1]:9\n");
+	check_contains(said(&p), "   2  AF_INET  127.0.0.1:9\n");
+	program_forget(&p);
+	RUN(&p, "--serve", "tcp://:9");
+	check_contains(said(&p), "[::]:9\n");
+	check_contains(said(&p), "0.0.0.0:9\n");
+	program_forget(&p);
+	RUN(&p, "-s", "udp://:9");
+	check_contains(said(&p), "127.0.0.1:9\n");
+	check_contains(said(&p), "[::1]:9\n");
+	program_forget(&p);
+}
+
+/* A name without addresses is the name's no (1), a scheme that is not opened the system's (3), each with the reason, as JSON too. */
+TEST(what_does_not_resolve)
+{
+	struct program p = { 0 };
+	CHECK_EQ(RUN(&p, "tcp4://[::1]:9"), 2);
+	program_forget(&p);
+	CHECK_EQ(RUN(&p, "tcp://name.invalid:9"), 1);
+	check_contains(told(&p), "chime sockets: tcp://name.invalid:9: ");
+	CHECK_STR(said(&p), "");
+	program_forget(&p);
+	CHECK_EQ(RUN(&p, "-j", "tcp://name.invalid:9"), 1);
+	check_contains(said(&p), "\"code\": \"EAI_");
+	check_contains(said(&p), "\"addresses\": []");
+	program_forget(&p);
+	for (int i = 0; i < CHIME_SCHEMES; i++) {
+		const struct chime_scheme_info *info = chime_scheme_info((enum chime_scheme)i);
+		char text[64];
+		if (info->opens || !info->ip || i == CHIME_IP)
+			continue;
+		snprintf(text, sizeof text, "%s://127.0.0.1%s", info->name, i == CHIME_ICMP ? "" : ":9");
+		CHECK_EQ(RUN(&p, text), 3);
+		check_contains(told(&p), info->lacks);
+		program_forget(&p);
+	}
+}
+
+/* Whatever the kernel lacks for an endpoint's addresses is said beside them, and with none left the exit is 3. */
+TEST(kernels_without_the_kind)
+{
+	struct program p = { 0 };
+	unsigned seen = 0;
+	for (const struct chime_kind *k = chime_kind_table(); k->family_name; k++) {
+		const struct chime_scheme_info *info = chime_scheme_info(k->scheme);
+		static const struct {
+			enum chime_scheme scheme;
+			const char *rest;
+		} rests[] = { { CHIME_TIPC, "://1000:1" },
+			      { CHIME_TIPC_RDM, "://1000:1" },
+			      { CHIME_SCTP, "4://127.0.0.1:9" } };
+		for (size_t i = 0; i < sizeof rests / sizeof *rests; i++) {
+			char text[64];
+			if (rests[i].scheme != k->scheme || !info->opens || k->family == AF_INET6 ||
+			    chime_kind_try(k, NULL, 0) == 0)
+				continue;
+			snprintf(text, sizeof text, "%s%s", info->name, rests[i].rest);
+			CHECK_EQ(RUN(&p, text), 3);
+			check_contains(said(&p), "modprobe");
+			program_forget(&p);
+			seen++;
+		}
+	}
+	if (!seen)
+		SKIP("no scheme is opened that this kernel lacks");
+}
+
+TEST_MAIN()

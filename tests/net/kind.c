@@ -1,0 +1,180 @@
+/* The table of kinds, and what trying them says. */
+#include <chime/kind.h>
+#include <chime/sock.h>
+#include <runner/test.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <netinet/in.h>
+#include <sched.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* Every kind is in the table once, is found, and has its names. */
+TEST(each_kind_is_found)
+{
+	unsigned n = 0;
+	for (const struct chime_kind *k = chime_kind_table(); k->family_name; k++, n++) {
+		CHECK_PTR(chime_kind_find(k->family, k->type, k->protocol), k);
+		CHECK_EQ(strncmp(k->family_name, "AF_", 3), 0);
+		CHECK_EQ(strncmp(k->type_name, "SOCK_", 5), 0);
+		CHECK(k->protocol_name != NULL);
+	}
+	CHECK(n > 30);
+	CHECK_PTR(chime_kind_find(AF_UNIX, SOCK_RDM, 0), NULL);
+}
+
+/* Each scheme but those without a kind of their own (tls, stamp, fd) has a row, of its family and type, which keeps messages if it does. */
+TEST(each_scheme_has_its_kind)
+{
+	for (int scheme = 0; scheme < CHIME_SCHEMES; scheme++) {
+		const struct chime_scheme_info *info = chime_scheme_info((enum chime_scheme)scheme);
+		unsigned rows = 0;
+		for (const struct chime_kind *k = chime_kind_table(); k->family_name; k++) {
+			if ((int)k->scheme != scheme)
+				continue;
+			rows++;
+			if (info->family != AF_UNSPEC && scheme != CHIME_RDS)
+				CHECK_EQ(k->family, info->family);
+			if (scheme != CHIME_ICMP) /* raw, or a datagram socket where unprivileged */
+				CHECK_EQ(k->type, info->type);
+			CHECK_EQ(k->messages, info->messages);
+		}
+		if (scheme != CHIME_TLS && scheme != CHIME_STAMP && scheme != CHIME_FD)
+			CHECK(rows > 0);
+	}
+}
+
+/* Trying tells what opening a handle tells, and no descriptor stays. */
+TEST(trying_is_the_kernels_word)
+{
+	for (const struct chime_kind *k = chime_kind_table(); k->family_name; k++) {
+		char why[256];
+		chime_sock *s = NULL;
+		int err = chime_kind_try(k, why, sizeof why), opened = chime_open(&s, k->family, k->type, k->protocol);
+		chime_free(&s);
+		print_message("%s %s %s: %s\n", k->family_name, k->type_name, k->protocol_name, why);
+		if (opened < 0)
+			CHECK_EQ(err, opened);
+		if (err < 0)
+			CHECK(strstr(why, opened < 0 ? "socket: " : "bind: ") == why);
+		CHECK_EQ(chime_kind_try(k, NULL, 0), err);
+	}
+}
+
+/* What every machine that runs these tests has. */
+TEST(loopback_kinds_are_here)
+{
+	static const int here[][3] = { { AF_INET, SOCK_STREAM, IPPROTO_TCP },
+				       { AF_INET, SOCK_DGRAM, IPPROTO_UDP },
+				       { AF_UNIX, SOCK_STREAM, 0 },
+				       { AF_UNIX, SOCK_DGRAM, 0 },
+				       { AF_UNIX, SOCK_SEQPACKET, 0 } };
+	for (size_t i = 0; i < sizeof here / sizeof *here; i++) {
+		char why[256] = "x";
+		const struct chime_kind *k = chime_kind_find(here[i][0], here[i][1], here[i][2]);
+		CHECK(k != NULL);
+		CHECK_EQ(chime_kind_try(k, why, sizeof why), 0);
+		CHECK_STR(why, "");
+	}
+}
+
+/* No Linux has SOCK_RDM over IP, and it says so. */
+TEST(rdm_over_ip_is_nowhere)
+{
+	char why[256];
+	CHECK_EQ(chime_kind_try(chime_kind_find(AF_INET, SOCK_RDM, 0), why, sizeof why), -ESOCKTNOSUPPORT);
+	CHECK(strstr(why, "no Linux has it") != NULL);
+}
+
+/* A module that would help is named with the way to load it. */
+TEST(lacking_modules_are_named)
+{
+	unsigned lacking = 0;
+	for (const struct chime_kind *k = chime_kind_table(); k->family_name; k++) {
+		char why[256], wanted[64];
+		int err = chime_kind_try(k, why, sizeof why);
+		if (!k->module || (err != -EAFNOSUPPORT && err != -ESOCKTNOSUPPORT && err != -EPROTONOSUPPORT))
+			continue;
+		lacking++;
+		snprintf(wanted, sizeof wanted, "modprobe %s", k->module);
+		if (!strstr(why, wanted))
+			CHECK_STR(why, wanted);
+	}
+	if (!lacking)
+		SKIP("this kernel has every module of the table");
+}
+
+/* Where the process may have no more descriptors, nothing is said of the kernel. */
+TEST(no_descriptors_is_told_as_such)
+{
+	struct rlimit none = { 0, 0 }, was;
+	char why[256];
+	CHECK_EQ(getrlimit(RLIMIT_NOFILE, &was), 0);
+	none.rlim_max = was.rlim_max;
+	CHECK_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+	int err = chime_kind_try(chime_kind_find(AF_INET, SOCK_STREAM, IPPROTO_TCP), why, sizeof why);
+	setrlimit(RLIMIT_NOFILE, &was);
+	CHECK_EQ(err, -EMFILE);
+	CHECK(strstr(why, "socket: ") == why);
+}
+
+/* In a namespace whose loopback interface is down IPv6 is there and its loopback address is not: the reason and the way out are told. */
+TEST(loopback_that_is_down)
+{
+	char why[256];
+	if (unshare(CLONE_NEWNET) < 0)
+		SKIP("making a network namespace takes root");
+	int err = chime_kind_try(chime_kind_find(AF_INET6, SOCK_STREAM, IPPROTO_TCP), why, sizeof why);
+	if (err == -EAFNOSUPPORT)
+		SKIP("this kernel has no IPv6");
+	CHECK_EQ(err, -EADDRNOTAVAIL);
+	CHECK(strstr(why, "ip link set lo up") != NULL);
+}
+
+/* MPTCP that is switched off is told apart from MPTCP that is not there. */
+TEST(mptcp_switched_off)
+{
+	char why[256];
+	const struct chime_kind *k = chime_kind_find(AF_INET, SOCK_STREAM, IPPROTO_MPTCP);
+	if (unshare(CLONE_NEWNET) < 0)
+		SKIP("making a network namespace takes root");
+	int fd = open("/proc/sys/net/mptcp/enabled", O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		SKIP("this kernel has no MPTCP");
+	CHECK_EQ(write(fd, "0", 1), 1);
+	close(fd);
+	CHECK_EQ(chime_kind_try(k, why, sizeof why), -ENOPROTOOPT);
+	CHECK(strstr(why, "net.mptcp.enabled=1") != NULL);
+}
+
+/* connect(2) and every way to send kill here. */
+static void forbid_talking(void)
+{
+	static const unsigned calls[] = { SYS_connect, SYS_sendto, SYS_sendmsg, SYS_sendmmsg };
+	struct sock_filter code[12] = { BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 0) };
+	unsigned n = 1;
+	for (unsigned i = 0; i < 4; i++) {
+		code[n++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, calls[i], 0, 1);
+		code[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS);
+	}
+	code[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+	struct sock_fprog filter = { (unsigned short)n, code };
+	CHECK_EQ(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+	if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) < 0)
+		SKIP("no seccomp here: %s", strerror(errno));
+}
+
+/* Trying connects to nothing and sends nothing, of whatever kind. */
+TEST(trying_is_silent)
+{
+	forbid_talking();
+	for (const struct chime_kind *k = chime_kind_table(); k->family_name; k++)
+		chime_kind_try(k, NULL, 0);
+}
+
+TEST_MAIN()
