@@ -23,12 +23,16 @@ extern "C" {
 #define CHIME_IS_EAI(code) ((code) <= -20000 && (code) > -21000)
 
 enum chime_error {
-	CHIME_ETIMEOUT = -30001, /* a time limit of ours passed (the kernel's own limit is -ETIMEDOUT) */
-	CHIME_ESYNTAX = -30002,  /* a text (endpoint, address, duration) could not be read */
-	CHIME_ECLOSED = -30003,  /* the handle was closed before, or by another thread during, the call */
-	CHIME_EEOF = -30004,     /* the peer ended the stream before the bytes that were asked for */
-	CHIME_ESCHEME = -30005,  /* a scheme that this build or this release cannot open */
-	CHIME_ETOOLONG = -30006, /* a line or message is longer than the caller's limit */
+	CHIME_ETIMEOUT = -30001,  /* a time limit of ours passed (the kernel's own limit is -ETIMEDOUT) */
+	CHIME_ESYNTAX = -30002,   /* a text (endpoint, address, duration) could not be read */
+	CHIME_ECLOSED = -30003,   /* the handle was closed before, or by another thread during, the call */
+	CHIME_EEOF = -30004,      /* the peer ended the stream before the bytes that were asked for */
+	CHIME_ESCHEME = -30005,   /* a scheme that this build or this release cannot open */
+	CHIME_ETOOLONG = -30006,  /* a line or message is longer than the caller's limit */
+	CHIME_ESHORT = -30007,    /* a packet ends before its header, or what that promises, does (chime/raw.h) */
+	CHIME_EVERSION = -30008,  /* a packet of another protocol version */
+	CHIME_ELENGTH = -30009,   /* a packet whose lengths contradict each other */
+	CHIME_ECHECKSUM = -30010, /* a packet whose checksum is wrong */
 };
 
 /*

@@ -176,6 +176,10 @@ static const struct row own_rows[] = {
 	OWN_ROW(CHIME_EEOF, "the peer ended the stream too early"),
 	OWN_ROW(CHIME_ESCHEME, "this build or release cannot open such a scheme"),
 	OWN_ROW(CHIME_ETOOLONG, "longer than the limit"),
+	OWN_ROW(CHIME_ESHORT, "the packet is cut short"),
+	OWN_ROW(CHIME_EVERSION, "a packet of another version of the protocol"),
+	OWN_ROW(CHIME_ELENGTH, "the lengths in the packet contradict each other"),
+	OWN_ROW(CHIME_ECHECKSUM, "the packet's checksum is wrong"),
 };
 
 static const struct row success = { "OK", "success" };
