@@ -60,7 +60,7 @@ CHIME_API int chime_addr_tipc(chime_addr *out, uint32_t type, uint32_t instance)
 /*
  * Reads what chime_addr_print() prints, for the families that libchime opens:
  *   192.0.2.1:80   [2001:db8::1]:80   [fe80::1%2]:80   /path   ./path   @abstract   unnamed
- *   vsock:CID:PORT ('*' for any)   tipc:TYPE:INSTANCE
+ *   vsock:CID:PORT ('*' for any)   tipc:TYPE:INSTANCE   tipc:@NODE:REFERENCE (a socket, as the peers of TIPC are named)
  * Whole text or nothing; on failure *out stays as it was.
  * 0, CHIME_ESYNTAX, -ERANGE, -ENAMETOOLONG, -ENODEV.
  */

@@ -28,6 +28,7 @@ enum chime_scheme {
 	CHIME_TIPC,
 	CHIME_TIPC_RDM,
 	CHIME_TIPC_SEQPACKET,
+	CHIME_TIPC_DGRAM,
 	CHIME_RDS,
 	CHIME_RDM,
 	CHIME_ICMP,
@@ -52,11 +53,12 @@ struct chime_scheme_info {
 
 /* Socket settings that the query of an endpoint can carry; "as the system does" is -1. */
 struct chime_endpoint_settings {
-	int64_t mode;           /* unix: permission bits of the socket file */
-	int64_t backlog;        /* stream and seqpacket: listen(2) */
-	int64_t rcvbuf, sndbuf; /* SO_RCVBUF, SO_SNDBUF, bytes */
-	bool reuseport;         /* serve: share the port with other processes on purpose */
-	int64_t udp_port;       /* rdm, sctp+seqpacket: UDP encapsulation port (RFC 6951) */
+	int64_t mode;                   /* unix: permission bits of the socket file */
+	int64_t backlog;                /* stream and seqpacket: listen(2) */
+	int64_t rcvbuf, sndbuf;         /* SO_RCVBUF, SO_SNDBUF, bytes */
+	bool reuseport;                 /* serve: share the port with other processes on purpose */
+	int64_t coverage, min_coverage; /* udplite: bytes under the checksum, sent and at least received; 0 all */
+	int64_t udp_port;               /* rdm, sctp+seqpacket: UDP encapsulation port (RFC 6951) */
 };
 
 typedef struct chime_endpoint {
@@ -78,7 +80,7 @@ typedef struct chime_endpoint {
 /* What was wrong with a text, and where. */
 struct chime_endpoint_error {
 	size_t at;         /* byte offset in the text; its length: at the end */
-	char message[192]; /* "expected a port from 0 to 65535" */
+	char message[256]; /* "expected a port from 0 to 65535" */
 };
 
 /*

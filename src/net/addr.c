@@ -147,6 +147,18 @@ int chime_addr_tipc(chime_addr *out, uint32_t type, uint32_t instance)
 	return 0;
 }
 
+/* What TIPC itself calls a socket by: what accept(2), getpeername(2) and recvfrom(2) give. */
+static chime_addr tipc_socket(uint32_t node, uint32_t ref)
+{
+	chime_addr a = chime_addr_none();
+	struct sockaddr_tipc tipc = { .family = AF_TIPC, .addrtype = TIPC_SOCKET_ADDR };
+	tipc.addr.id.node = node;
+	tipc.addr.id.ref = ref;
+	memcpy(&a.u, &tipc, sizeof tipc);
+	a.len = sizeof tipc;
+	return a;
+}
+
 /* A 32-bit number, or '*' for all ones. */
 static int read_number(const char *text, size_t len, bool star, uint32_t *out)
 {
@@ -228,6 +240,10 @@ int chime_addr_parse(chime_addr *out, const char *text)
 		err = read_pair(text + 6, true, pair);
 		if (err == 0)
 			err = chime_addr_vsock(&a, pair[0], pair[1]);
+	} else if (!strncmp(text, "tipc:@", 6)) {
+		err = read_pair(text + 6, false, pair);
+		if (err == 0)
+			a = tipc_socket(pair[0], pair[1]);
 	} else if (!strncmp(text, "tipc:", 5)) {
 		err = read_pair(text + 5, false, pair);
 		if (err == 0)
@@ -302,6 +318,14 @@ static bool tipc_service(const chime_addr *a, struct sockaddr_tipc *out)
 	       (out->addrtype == TIPC_SERVICE_RANGE && out->addr.nameseq.lower == out->addr.nameseq.upper);
 }
 
+static bool is_tipc_socket(const chime_addr *a, struct sockaddr_tipc *out)
+{
+	if (a->u.sa.sa_family != AF_TIPC || a->len < sizeof *out)
+		return false;
+	memcpy(out, &a->u, sizeof *out);
+	return out->addrtype == TIPC_SOCKET_ADDR;
+}
+
 static bool is_vsock(const chime_addr *a, struct sockaddr_vm *out)
 {
 	if (a->u.sa.sa_family != AF_VSOCK || a->len < sizeof *out)
@@ -328,6 +352,11 @@ size_t chime_addr_print(const chime_addr *a, char *buf, size_t size)
 		print_vsock_number(&t, vm.svm_cid);
 		chime__text_str(&t, ":");
 		print_vsock_number(&t, vm.svm_port);
+	} else if (is_tipc_socket(a, &tipc)) {
+		chime__text_str(&t, "tipc:@");
+		chime__text_number(&t, tipc.addr.id.node);
+		chime__text_str(&t, ":");
+		chime__text_number(&t, tipc.addr.id.ref);
 	} else if (tipc_service(a, &tipc)) {
 		chime__text_str(&t, "tipc:");
 		chime__text_number(&t, tipc.addr.nameseq.type); /* name.type and name.instance are at the same places */
@@ -440,6 +469,8 @@ bool chime_addr_equal(const chime_addr *a, const chime_addr *b)
 	if (tipc_service(a, &tipc_a) && tipc_service(b, &tipc_b))
 		return tipc_a.addr.nameseq.type == tipc_b.addr.nameseq.type &&
 		       tipc_a.addr.nameseq.lower == tipc_b.addr.nameseq.lower;
+	if (is_tipc_socket(a, &tipc_a) && is_tipc_socket(b, &tipc_b))
+		return tipc_a.addr.id.node == tipc_b.addr.id.node && tipc_a.addr.id.ref == tipc_b.addr.id.ref;
 	if (a->len && a->u.sa.sa_family == AF_UNIX) {
 		size_t len = unix_name(a, &name_a);
 		return len == unix_name(b, &name_b) && !memcmp(name_a, name_b, len);

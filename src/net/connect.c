@@ -1,11 +1,14 @@
 /* From a name to a connected socket: Happy Eyeballs (RFC 8305) over all the addresses that the name stands for. */
 #include "net/lookup.h"
+#include "net/prepare.h"
 #include "net/sock.h"
 
 #include <chime/connect.h>
+#include <chime/kind.h>
 
 #include <assert.h>
 #include <errno.h>
+#include <linux/vm_sockets.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -37,15 +40,22 @@ static void why_add(struct race *r, const char *text)
 	r->why_used += n > 0 ? (size_t)n : 0;
 }
 
+/* What is lacking in this kernel is told with what would bring it. */
 static void why_tried(struct race *r, int target, int err)
 {
+	const struct chime_target *t = &r->targets[target];
+	bool lacking = err == -EAFNOSUPPORT || err == -EPROTONOSUPPORT || err == -ESOCKTNOSUPPORT ||
+		       err == -ENOPROTOOPT || (err == -EADDRNOTAVAIL && t->family == AF_RDS);
+	const struct chime_kind *kind = lacking ? chime_kind_find(t->family, t->type, t->protocol) : NULL;
 	char text[CHIME_ADDR_TEXT];
-	chime_addr_print(&r->targets[target].addr, text, sizeof(text));
+	chime_addr_print(&t->addr, text, sizeof(text));
 	if (r->why_used > 0)
 		why_add(r, "; ");
 	why_add(r, text);
 	why_add(r, ": ");
 	why_add(r, chime_strerror(err));
+	if (kind && chime_kind_try(kind, text, sizeof(text)) < 0 && strchr(text, ';'))
+		why_add(r, strchr(text, ';'));
 }
 
 static int race_config(struct race *r, const struct chime_connect_config *config)
@@ -106,16 +116,55 @@ static int set_int(int fd, int name, int64_t value)
 	return value < 0 || setsockopt(fd, SOL_SOCKET, name, &v, sizeof(v)) == 0 ? 0 : -errno;
 }
 
+/* RDS wants the local address first: the one that this machine reaches the target from. Nothing is sent to find it out. */
+static int source_of(const struct chime_target *t, chime_addr *out)
+{
+	int err = 0, fd = socket(chime_addr_family(&t->addr), SOCK_DGRAM | SOCK_CLOEXEC, IPPROTO_UDP);
+	if (fd < 0)
+		return -errno;
+	out->len = sizeof out->u;
+	if (connect(fd, &t->addr.u.sa, t->addr.len) < 0 || getsockname(fd, &out->u.sa, &out->len) < 0)
+		err = -errno;
+	else
+		chime_addr_set_port(out, 0);
+	close(fd);
+	return err;
+}
+
+/*
+ * Whether the target is vsock's own machine. Bound to it, a socket connects there or, without the module vsock_loopback, not at
+ * all; unbound it would then ask the hypervisor for it.
+ */
+static bool stays_here(const struct chime_target *t)
+{
+	struct sockaddr_vm vm;
+	if (t->family != AF_VSOCK)
+		return false;
+	memcpy(&vm, &t->addr.u, sizeof(vm));
+	return vm.svm_cid == VMADDR_CID_LOCAL;
+}
+
 /* A non-blocking socket for a target, bound and set as the caller wants; its descriptor or -errno. */
 static int attempt_socket(const struct race *r, const struct chime_target *t)
 {
+	chime_addr source = chime_addr_none();
 	const chime_addr autobind = { sizeof(sa_family_t), { .sa = { .sa_family = AF_UNIX } } }, *at = r->config.bind;
 	int err = 0, fd = socket(t->family, t->type | SOCK_NONBLOCK | SOCK_CLOEXEC, t->protocol);
 	if (fd < 0)
 		return -errno;
 	if (!at && t->family == AF_UNIX && t->type == SOCK_DGRAM)
 		at = &autobind;
-	if (r->set)
+	chime__prepare_kind(fd, t->family, t->type, t->protocol);
+	if (!at && t->family == AF_RDS) {
+		err = source_of(t, &source);
+		at = &source;
+	} else if (!at && stays_here(t)) {
+		chime_addr_vsock(&source, VMADDR_CID_LOCAL, VMADDR_PORT_ANY);
+		at = &source;
+	}
+	if (err == 0 && r->set)
+		err = chime__prepare_coverage(fd, t->protocol, r->set);
+	if (err == 0 && r->set)
 		err = set_int(fd, SO_RCVBUF, r->set->rcvbuf);
 	if (err == 0 && r->set)
 		err = set_int(fd, SO_SNDBUF, r->set->sndbuf);
@@ -236,7 +285,7 @@ static int keep_bindable(struct race *r)
 	if (!r->config.bind)
 		return 0;
 	for (int i = 0; i < r->n; i++)
-		if (r->targets[i].family == chime_addr_family(r->config.bind))
+		if (chime_addr_family(&r->targets[i].addr) == chime_addr_family(r->config.bind))
 			r->targets[kept++] = r->targets[i];
 	r->n = kept;
 	if (kept > 0)

@@ -129,7 +129,7 @@ static int no_scheme(struct reader *r, const char *p)
 static int unknown_scheme(struct reader *r, const char *p, size_t len)
 {
 	const char *guess = chime__scheme_guess(p, len);
-	char names[160];
+	char names[224];
 	struct text t;
 	if (guess)
 		return reader_bad(r, CHIME_ESYNTAX, p, "unknown scheme \"%s\": perhaps %s", reader_quote(p, len).text,
@@ -276,7 +276,7 @@ static int check_ipv6(struct reader *r, const char *p, const char *end)
 /* Whether an empty host does not mean the same as '*': a datagram service answers on loopback unless told otherwise. */
 static bool star_stays(enum chime_scheme scheme)
 {
-	return scheme == CHIME_UDP || scheme == CHIME_UDPLITE || scheme == CHIME_STAMP;
+	return scheme == CHIME_UDP || scheme == CHIME_UDPLITE || scheme == CHIME_STAMP || scheme == CHIME_RDS;
 }
 
 /* Reads the host of [*p, end), and moves *p behind it. */
@@ -430,6 +430,7 @@ int chime_endpoint_parse(chime_endpoint *out, const char *text, const struct chi
 	out->port = -1;
 	out->fd = -1;
 	out->set.mode = out->set.backlog = out->set.rcvbuf = out->set.sndbuf = out->set.udp_port = -1;
+	out->set.coverage = out->set.min_coverage = -1;
 
 	err = read_service(&r, &p);
 	if (err == 0)

@@ -69,6 +69,7 @@ int chime__look_up(const char *host, const char *service, const struct addrinfo 
 struct targets {
 	struct chime_target *out;
 	int n, max, type, protocol;
+	int socket_family; /* AF_UNSPEC: each address's own */
 };
 
 static void add(struct targets *t, const chime_addr *a)
@@ -77,7 +78,8 @@ static void add(struct targets *t, const chime_addr *a)
 		if (chime_addr_equal(&t->out[i].addr, a))
 			return;
 	if (t->n < t->max)
-		t->out[t->n++] = (struct chime_target){ chime_addr_family(a), t->type, t->protocol, *a };
+		t->out[t->n++] = (struct chime_target){ t->socket_family ? t->socket_family : chime_addr_family(a),
+							t->type, t->protocol, *a };
 }
 
 /* The any or the loopback addresses: of one family, or of both, six before four or the other way round. */
@@ -125,7 +127,7 @@ static int resolve_into(struct targets *t, const char *host, int port, int famil
 int chime_resolve(const char *host, int port, int family, int type, int protocol, bool passive, int64_t timeout_ns,
 		  struct chime_target *out, int max)
 {
-	struct targets t = { out, 0, max, type, protocol };
+	struct targets t = { out, 0, max, type, protocol, AF_UNSPEC };
 	if (port < 0 || port > 65535)
 		return -ERANGE;
 	if (family != AF_UNSPEC && family != AF_INET && family != AF_INET6)
@@ -140,7 +142,7 @@ int chime_resolve(const char *host, int port, int family, int type, int protocol
 int chime_endpoint_resolve(const chime_endpoint *e, bool passive, int64_t timeout_ns, struct chime_target *out, int max)
 {
 	const struct chime_scheme_info *info = chime_scheme_info(e->scheme);
-	struct targets t = { out, 0, max, info->type, info->protocol };
+	struct targets t = { out, 0, max, info->type, info->protocol, info->family };
 	chime_addr a;
 	int err;
 	if (!info->opens || e->scheme == CHIME_FD)
@@ -150,10 +152,9 @@ int chime_endpoint_resolve(const chime_endpoint *e, bool passive, int64_t timeou
 	if (info->ip) {
 		bool star = strcmp(e->host, "*") == 0;
 		if (e->host[0] && !star)
-			return chime_resolve(e->host, e->port, e->family, t.type, t.protocol, passive, timeout_ns, out,
-					     max);
-		/* A datagram service that answers is never on every address unless '*' says so. */
-		bool answers = info->type == SOCK_DGRAM && !star;
+			return resolve_into(&t, e->host, e->port, e->family, timeout_ns);
+		/* A datagram service that answers is never on every address unless '*' says so; RDS never is. */
+		bool answers = (info->type == SOCK_DGRAM && !star) || info->family == AF_RDS;
 		return add_plain(&t, e->family, e->port, passive && !answers, passive && answers);
 	}
 	switch (info->family) {

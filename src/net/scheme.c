@@ -12,12 +12,9 @@
 static const struct chime_scheme_info infos[CHIME_SCHEMES] = {
 	[CHIME_TCP] = { "tcp", AF_UNSPEC, SOCK_STREAM, IPPROTO_TCP, true, false, true, true, NULL },
 	[CHIME_UDP] = { "udp", AF_UNSPEC, SOCK_DGRAM, IPPROTO_UDP, true, true, false, true, NULL },
-	[CHIME_UDPLITE] = { "udplite", AF_UNSPEC, SOCK_DGRAM, IPPROTO_UDPLITE, true, true, false, false,
-			    LATER("UDP-Lite comes with a later one; udp:// is nearest") },
-	[CHIME_MPTCP] = { "mptcp", AF_UNSPEC, SOCK_STREAM, IPPROTO_MPTCP, true, false, true, false,
-			  LATER("Multipath TCP comes with a later one; tcp:// is nearest") },
-	[CHIME_SCTP] = { "sctp", AF_UNSPEC, SOCK_STREAM, IPPROTO_SCTP, true, false, true, false,
-			 LATER("SCTP comes with a later one; tcp:// is nearest") },
+	[CHIME_UDPLITE] = { "udplite", AF_UNSPEC, SOCK_DGRAM, IPPROTO_UDPLITE, true, true, false, true, NULL },
+	[CHIME_MPTCP] = { "mptcp", AF_UNSPEC, SOCK_STREAM, IPPROTO_MPTCP, true, false, true, true, NULL },
+	[CHIME_SCTP] = { "sctp", AF_UNSPEC, SOCK_STREAM, IPPROTO_SCTP, true, false, true, true, NULL },
 	[CHIME_SCTP_SEQPACKET] = { "sctp+seqpacket", AF_UNSPEC, SOCK_SEQPACKET, IPPROTO_SCTP, true, true, false, false,
 				   LATER("SCTP comes with a later one; unix+seqpacket: keeps messages on one "
 					 "machine") },
@@ -26,19 +23,13 @@ static const struct chime_scheme_info infos[CHIME_SCHEMES] = {
 	[CHIME_UNIX] = { "unix", AF_UNIX, SOCK_STREAM, 0, false, false, true, true, NULL },
 	[CHIME_UNIX_DGRAM] = { "unix+dgram", AF_UNIX, SOCK_DGRAM, 0, false, true, false, true, NULL },
 	[CHIME_UNIX_SEQPACKET] = { "unix+seqpacket", AF_UNIX, SOCK_SEQPACKET, 0, false, true, true, true, NULL },
-	[CHIME_VSOCK] = { "vsock", AF_VSOCK, SOCK_STREAM, 0, false, false, true, false,
-			  LATER("vsock comes with a later one; tcp:// is nearest") },
-	[CHIME_VSOCK_SEQPACKET] = { "vsock+seqpacket", AF_VSOCK, SOCK_SEQPACKET, 0, false, true, true, false,
-				    LATER("vsock comes with a later one; udp:// is nearest") },
-	[CHIME_TIPC] = { "tipc", AF_TIPC, SOCK_STREAM, 0, false, false, true, false,
-			 LATER("TIPC comes with a later one; tcp:// is nearest") },
-	[CHIME_TIPC_RDM] = { "tipc+rdm", AF_TIPC, SOCK_RDM, 0, false, true, false, false,
-			     LATER("TIPC comes with a later one; udp:// is nearest") },
-	[CHIME_TIPC_SEQPACKET] = { "tipc+seqpacket", AF_TIPC, SOCK_SEQPACKET, 0, false, true, true, false,
-				   LATER("TIPC comes with a later one; unix+seqpacket: keeps messages on one "
-					 "machine") },
-	[CHIME_RDS] = { "rds", AF_RDS, SOCK_SEQPACKET, 0, true, true, false, false,
-			LATER("RDS comes with a later one; udp:// is nearest") },
+	[CHIME_VSOCK] = { "vsock", AF_VSOCK, SOCK_STREAM, 0, false, false, true, true, NULL },
+	[CHIME_VSOCK_SEQPACKET] = { "vsock+seqpacket", AF_VSOCK, SOCK_SEQPACKET, 0, false, true, true, true, NULL },
+	[CHIME_TIPC] = { "tipc", AF_TIPC, SOCK_STREAM, 0, false, false, true, true, NULL },
+	[CHIME_TIPC_RDM] = { "tipc+rdm", AF_TIPC, SOCK_RDM, 0, false, true, false, true, NULL },
+	[CHIME_TIPC_SEQPACKET] = { "tipc+seqpacket", AF_TIPC, SOCK_SEQPACKET, 0, false, true, true, true, NULL },
+	[CHIME_TIPC_DGRAM] = { "tipc+dgram", AF_TIPC, SOCK_DGRAM, 0, false, true, false, true, NULL },
+	[CHIME_RDS] = { "rds", AF_RDS, SOCK_SEQPACKET, 0, true, true, false, true, NULL },
 	[CHIME_RDM] = { "rdm", AF_UNSPEC, SOCK_RDM, IPPROTO_SCTP, true, true, false, false,
 			LATER("reliable messages come with a later one; udp:// is nearest") },
 	[CHIME_ICMP] = { "icmp", AF_UNSPEC, SOCK_RAW, IPPROTO_ICMP, true, true, false, false,
@@ -151,6 +142,7 @@ const char *chime__scheme_guess(const char *name, size_t len)
 #define WORDS_UNIX "unix schemes"
 #define WORDS_CONNECTED "schemes with connections"
 #define WORDS_PORTS "tcp, udp, udplite, mptcp, sctp, tls and stamp"
+#define WORDS_UDPLITE "udplite"
 #define WORDS_ENCAPSULATED "rdm and sctp+seqpacket"
 #define WORDS_OPENED "all schemes but fd"
 
@@ -165,6 +157,11 @@ static const struct chime_option options[] = {
 	  "send buffer asked of the system, for " WORDS_OPENED " (default: the system's)" },
 	{ "reuseport", CHIME_OPTION_BOOL, SETTING(reuseport), 0, 0, NULL, false, "yes|no",
 	  "share the port with other processes, for " WORDS_PORTS " (default: no)" },
+	{ "coverage", CHIME_OPTION_INT, SETTING(coverage), 0, 65535, NULL, false, "N",
+	  "bytes of each message sent that its checksum covers, header included, 0 all, for " WORDS_UDPLITE
+	  " (default: 0)" },
+	{ "min-coverage", CHIME_OPTION_INT, SETTING(min_coverage), 0, 65535, NULL, false, "N",
+	  "bytes that the checksum of what is received must cover, 0 all, for " WORDS_UDPLITE " (default: any)" },
 	{ "udp", CHIME_OPTION_INT, SETTING(udp_port), 1, 65535, NULL, false, "PORT",
 	  "UDP port that carries SCTP, for " WORDS_ENCAPSULATED " (default: 9899)" },
 	{ .name = NULL },
@@ -175,8 +172,10 @@ static const struct {
 	uint32_t schemes;
 	const char *words;
 } takers[] = {
-	{ FOR_UNIX, WORDS_UNIX },     { FOR_CONNECTED, WORDS_CONNECTED }, { FOR_OPENED, WORDS_OPENED },
-	{ FOR_OPENED, WORDS_OPENED }, { FOR_PORTS, WORDS_PORTS },         { FOR_ENCAPSULATED, WORDS_ENCAPSULATED },
+	{ FOR_UNIX, WORDS_UNIX },        { FOR_CONNECTED, WORDS_CONNECTED },
+	{ FOR_OPENED, WORDS_OPENED },    { FOR_OPENED, WORDS_OPENED },
+	{ FOR_PORTS, WORDS_PORTS },      { FOR(UDPLITE), WORDS_UDPLITE },
+	{ FOR(UDPLITE), WORDS_UDPLITE }, { FOR_ENCAPSULATED, WORDS_ENCAPSULATED },
 };
 
 _Static_assert(sizeof options / sizeof options[0] == sizeof takers / sizeof takers[0] + 1, "a taker for each option");

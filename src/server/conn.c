@@ -160,7 +160,8 @@ void chime__conn_reap(struct chime_worker *w)
 static void count_error(struct conn *c, int why)
 {
 	struct chime_worker *w = c->base.worker;
-	bool reset = why == -ECONNRESET || why == -EPIPE;
+	/* TIPC and SCTP have no half-close: who ends his direction while answers are on their way does not get them. */
+	bool reset = why == -ECONNRESET || why == -EPIPE || why == -ESHUTDOWN || why == -ENOTCONN;
 	uint64_t count;
 	stat_add(reset ? &w->stats.peer_resets : &w->stats.errors, 1);
 	if (reset || !log_wanted(w, CHIME_LOG_WARN) || !chime__worker_tell(w, TOLD_ERROR, &count))
@@ -388,6 +389,11 @@ static void flushed(struct conn *c)
 		return;
 	}
 	int err = w->loop.backend->shutdown(&w->loop, c->base.fd, SHUT_WR);
+	if (err == -EINVAL && (err = w->loop.backend->shutdown(&w->loop, c->base.fd, SHUT_RDWR)) == 0) {
+		chime__conn_end(c, 0,
+				false); /* TIPC knows the whole alone, and its peer sees the end behind all answers */
+		return;
+	}
 	if (err == 0)
 		err = chime__pending_list(c, &w->lingering);
 	if (err < 0) {

@@ -2,6 +2,7 @@
 #include "server/dgram.h"
 
 #include "fault.h"
+#include "net/prepare.h"
 #include "server/outbox.h"
 #include "server/steer.h"
 
@@ -61,6 +62,8 @@ static void finish_if_done(struct dgram *d)
 
 static size_t longest(const struct dgram *d, const chime_addr *peer)
 {
+	if (chime_addr_family(peer) == AF_TIPC)
+		return CHIME__TIPC_MAX;
 	if (!d->ip)
 		return UNIX_MAX;
 	if (chime_addr_family(peer) == AF_INET6 && !IN6_IS_ADDR_V4MAPPED(&peer->u.in6.sin6_addr))

@@ -1,15 +1,18 @@
 /* Opens the sockets of an endpoint: each of its addresses, once for every worker, or nothing at all. */
 #include "server/listen.h"
 
+#include "net/prepare.h"
 #include "server/holder.h"
 
 #include <chime/clock.h>
 #include <chime/connect.h>
 #include <chime/error.h>
+#include <chime/kind.h>
 #include <chime/service.h>
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/vm_sockets.h>
 #include <netinet/tcp.h>
 #include <netinet/udp.h>
 #include <stdarg.h>
@@ -48,6 +51,13 @@ static int say(const struct opening *o, int err, const char *fmt, ...)
 	return err;
 }
 
+/* Whether the kernel shares out a port among the sockets of one owner (SO_REUSEPORT), so that each worker has its own. */
+static bool has_siblings(const struct chime_target *t)
+{
+	return (t->family == AF_INET || t->family == AF_INET6) &&
+	       (t->protocol == IPPROTO_TCP || t->protocol == IPPROTO_MPTCP || t->type == SOCK_DGRAM);
+}
+
 /* ---- words ---- */
 
 static int unprivileged_start(void)
@@ -64,12 +74,16 @@ static int unprivileged_start(void)
 /* "bind [::]:80: permission denied, needs CAP_NET_BIND_SERVICE or root" */
 static int say_failed(const struct opening *o, const char *op, const struct chime_target *t, int err)
 {
-	char at[CHIME_ADDR_TEXT], held[128];
+	char at[CHIME_ADDR_TEXT], held[256];
+	const struct chime_kind *kind;
 	struct holder h;
 	int port = chime_addr_port(&t->addr);
 	chime_addr_print(&t->addr, at, sizeof at);
 	switch (err) {
 	case -EADDRINUSE:
+		if (t->family != AF_UNIX &&
+		    !has_siblings(t)) /* no table of the kernel's names them in a form that we read */
+			return say(o, err, "%s %s: address in use", op, at);
 		if (t->family == AF_UNIX)
 			chime__holder_of_unix(&h, &t->addr);
 		else
@@ -78,10 +92,21 @@ static int say_failed(const struct opening *o, const char *op, const struct chim
 		return say(o, err, "%s %s: address in use, %s", op, at, held);
 	case -EACCES:
 	case -EPERM:
+		if (t->family == AF_TIPC)
+			return say(o, err, "%s %s: types of TIPC below 64 are its own", op, at);
 		if (port > 0 && port < unprivileged_start())
 			return say(o, err, "%s %s: permission denied, needs CAP_NET_BIND_SERVICE or root", op, at);
 		return say(o, err, "%s %s: %s", op, at, chime_strerror(err));
 	case -EADDRNOTAVAIL:
+		if (t->family == AF_VSOCK)
+			return say(o, err,
+				   "%s %s: this machine has not that CID; for 1 it takes modprobe vsock_loopback", op,
+				   at);
+		if (t->family == AF_RDS)
+			return say(o, err,
+				   "%s %s: no interface of this machine has that address, or RDS has no transport "
+				   "(modprobe rds_tcp)",
+				   op, at);
 		return say(o, err, "%s %s: no interface of this machine has that address", op, at);
 	case -EINVAL:
 		if (t->family == AF_INET6 && IN6_IS_ADDR_LINKLOCAL(&t->addr.u.in6.sin6_addr) &&
@@ -92,8 +117,12 @@ static int say_failed(const struct opening *o, const char *op, const struct chim
 	case -EAFNOSUPPORT:
 	case -EPROTONOSUPPORT:
 	case -ESOCKTNOSUPPORT:
-		return say(o, err, "%s %s: this kernel has no %s sockets", op, at,
-			   chime_scheme_info(o->e->scheme)->name);
+	case -ENOPROTOOPT:
+		kind = chime_kind_find(t->family, t->type, t->protocol);
+		if (!kind || chime_kind_try(kind, held, sizeof held) == 0)
+			held[0] = 0;
+		return say(o, err, "%s %s: this kernel has no %s sockets%s", op, at,
+			   chime_scheme_info(o->e->scheme)->name, strchr(held, ';') ? strchr(held, ';') : "");
 	default:
 		return say(o, err, "%s %s: %s", op, at, chime_strerror(err));
 	}
@@ -112,6 +141,8 @@ static void set_options(const struct opening *o, int fd, const struct chime_targ
 	const struct chime_endpoint_settings *set = &o->e->set;
 	bool any = chime_addr_is_any(&t->addr);
 	int64_t sndbuf = set->sndbuf;
+	chime__prepare_kind(fd, t->family, t->type, t->protocol);
+	(void)chime__prepare_coverage(fd, t->protocol, set);
 	if (t->type == SOCK_STREAM)
 		set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1);
 	if (t->protocol == IPPROTO_TCP || t->protocol == IPPROTO_MPTCP) {
@@ -198,12 +229,12 @@ static int open_socket(const struct opening *o, const struct chime_target *t, bo
 		err = -errno;
 	}
 	/* From here on for siblings, which the kernel asks for when they are bound, and when it listens. */
-	if (err == 0 && ip && first && o->workers > 1 &&
+	if (err == 0 && has_siblings(t) && first && o->workers > 1 &&
 	    setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one) < 0) {
 		op = "setsockopt";
 		err = -errno;
 	}
-	if (err == 0 && t->type != SOCK_DGRAM) {
+	if (err == 0 && chime_scheme_info(o->e->scheme)->connected) {
 		op = "listen";
 		if (listen(fd, o->e->set.backlog >= 0 ? (int)o->e->set.backlog : SOMAXCONN) < 0)
 			err = -errno;
@@ -221,8 +252,12 @@ static int open_socket(const struct opening *o, const struct chime_target *t, bo
 static int open_target(struct opening *o, struct chime_target t, int *port)
 {
 	struct listen_sock *s = &o->set->socks[o->set->n];
-	bool ip = t.family == AF_INET || t.family == AF_INET6;
-	*s = (struct listen_sock){ .family = t.family, .type = t.type, .protocol = t.protocol, .shared = !ip };
+	bool ip = chime_addr_port(&t.addr) >= 0, siblings = has_siblings(&t);
+	*s = (struct listen_sock){ .family = t.family,
+				   .type = t.type,
+				   .protocol = t.protocol,
+				   .connected = chime_scheme_info(o->e->scheme)->connected,
+				   .shared = !siblings };
 	s->fds = malloc(o->workers * sizeof *s->fds);
 	if (!s->fds)
 		return say(o, -ENOMEM, "%s", chime_strerror(-ENOMEM));
@@ -233,16 +268,16 @@ static int open_target(struct opening *o, struct chime_target t, int *port)
 	s->addr = t.addr;
 	for (unsigned i = 0; i < o->workers; i++) {
 		int fd = 0;
-		if (i == 0 || ip)
+		if (i == 0 || siblings)
 			fd = open_socket(o, &t, i == 0);
-		else if (t.type == SOCK_DGRAM)
+		else if (!s->connected)
 			break; /* the first worker's alone */
 		else if ((fd = fcntl(s->fds[0], F_DUPFD_CLOEXEC, 0)) < 0)
 			fd = say_failed(o, "dup", &t, -errno);
 		if (fd < 0)
 			return fd;
 		s->fds[i] = fd;
-		if (i > 0)
+		if (i > 0 || t.family == AF_TIPC) /* which would say what the socket is called, not what it serves */
 			continue;
 		s->addr.len = sizeof s->addr.u;
 		if (getsockname(fd, &s->addr.u.sa, &s->addr.len) < 0)
@@ -266,6 +301,16 @@ static void forget_target(struct listen_set *set)
 
 /* ---- all of them ---- */
 
+/* The port that the kernel chose becomes the endpoint's. */
+static void take_vsock_port(const struct listen_set *set, chime_endpoint *e)
+{
+	struct sockaddr_vm vm;
+	if (set->n == 0 || set->socks[0].family != AF_VSOCK)
+		return;
+	memcpy(&vm, &set->socks[0].addr.u, sizeof vm);
+	e->number[1] = vm.svm_port;
+}
+
 static int any_targets(const chime_endpoint *e, const struct chime_scheme_info *info, bool loopback,
 		       struct chime_target *out)
 {
@@ -275,7 +320,8 @@ static int any_targets(const chime_endpoint *e, const struct chime_scheme_info *
 		const char *host = !loopback ? "" : family == AF_INET6 ? "::1" : "127.0.0.1";
 		if (e->family != AF_UNSPEC && e->family != family)
 			continue;
-		out[n] = (struct chime_target){ family, info->type, info->protocol, chime_addr_none() };
+		out[n] = (struct chime_target){ info->family ? info->family : family, info->type, info->protocol,
+						chime_addr_none() };
 		int err = chime_addr_ip(&out[n].addr, family, host, e->port);
 		if (err < 0)
 			return err;
@@ -360,7 +406,8 @@ int chime__listen_open(struct listen_set *out, chime_endpoint *e, unsigned worke
 	const struct chime_scheme_info *info = chime_scheme_info(e->scheme);
 	struct opening o = { .set = out, .e = e, .workers = workers, .why = why, .why_size = why_size };
 	bool any = info->ip && (!e->host[0] || !strcmp(e->host, "*"));
-	bool loopback = any && !e->host[0] && info->type == SOCK_DGRAM; /* it answers whoever is named as sender */
+	/* A datagram service answers whoever is named as sender; RDS has no any address. */
+	bool loopback = any && !e->host[0] && (info->type == SOCK_DGRAM || info->family == AF_RDS);
 	int err;
 	*out = (struct listen_set){ .workers = workers, .claim.pin = -1 };
 	if (why_size)
@@ -368,8 +415,9 @@ int chime__listen_open(struct listen_set *out, chime_endpoint *e, unsigned worke
 	if (!info->opens)
 		return say(&o, CHIME_ESCHEME, "%s: %s", info->name,
 			   info->lacks ? info->lacks : chime_strerror(CHIME_ESCHEME));
-	if (info->type != SOCK_STREAM && info->type != SOCK_SEQPACKET && info->type != SOCK_DGRAM)
-		return say(&o, CHIME_ESCHEME, "%s: not served by this release", info->name);
+	if (any && !loopback && info->family == AF_RDS)
+		return say(&o, -EADDRNOTAVAIL, "%s is bound to one address of this machine: name it in place of '*'",
+			   info->name);
 	out->socks = calloc(CHIME_TARGETS, sizeof *out->socks);
 	if (!out->socks)
 		return say(&o, -ENOMEM, "%s", chime_strerror(-ENOMEM));
@@ -377,6 +425,7 @@ int chime__listen_open(struct listen_set *out, chime_endpoint *e, unsigned worke
 		err = open_any(&o, e, info);
 	else
 		err = open_resolved(&o, e, info, loopback);
+	take_vsock_port(out, e);
 	if (err < 0)
 		chime__listen_close(out);
 	else if (why_size)

@@ -11,10 +11,12 @@
 /* One address that an endpoint serves. */
 struct listen_sock {
 	int family, type, protocol;
-	chime_addr addr; /* as bound: with the real port */
-	bool shared;     /* one socket that all workers accept from (unix), each by a duplicate of its own */
-	int *fds; /* [workers]; non-blocking, close-on-exec. A shared datagram socket is the first worker's alone, so
-			    that answers keep their order: -1 in the others */
+	chime_addr addr; /* as bound: with the real port. TIPC: the name that is served */
+	bool connected;  /* connections are accepted from it; else messages are received from it */
+	bool shared; /* one socket that all workers accept from, each by a duplicate of its own: where the kernel does not share
+			out a port among sockets, as it does for TCP and UDP */
+	int *fds; /* [workers]; non-blocking, close-on-exec. A shared socket for messages is the first worker's alone, so
+			that answers keep their order: -1 in the others */
 };
 
 struct listen_set {
@@ -27,6 +29,7 @@ struct listen_set {
 /*
  * Opens, binds and (stream, seqpacket) listens. A name serves all its addresses; '*' and "" one dual-stack socket (IPv4 alone where
  * there is no IPv6); udp with an empty host 127.0.0.1 and ::1 (either alone where the other is not there).
+ * vsock's port '*' is one that the kernel chooses; rds has no any address: an empty host is 127.0.0.1 and ::1, '*' an error.
  * Port 0: the same port on all addresses, tried again (bounded) when one is taken; e->port becomes it.
  * The first socket of an address is bound without SO_REUSEPORT, which is set afterwards for its siblings, so that
  * a second server is refused (unless e->set.reuseport). SO_REUSEADDR on stream sockets; TCP_NODELAY and SO_KEEPALIVE on tcp

@@ -355,7 +355,7 @@ static int equip(chime_server *s, struct chime_worker *w)
 			struct listen_sock *sock = &v->set.socks[k];
 			if (sock->fds[w->number] < 0)
 				continue; /* another worker's alone */
-			if (sock->type == SOCK_DGRAM)
+			if (!sock->connected)
 				err = chime__dgram_open(w, v, sock, s->udp_ports, s->udp_port_count);
 			else
 				err = chime__acceptor_open(w, v, sock);

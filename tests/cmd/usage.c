@@ -198,9 +198,7 @@ TEST(conflicts_are_refused)
 /* A scheme that this release does not open is the system's no (3), with the reason. */
 TEST(closed_schemes_are_3)
 {
-	static const char *const cases[][2] = { { "talk", "sctp://127.0.0.1:1" },
-						{ "serve", "tipc://1:1" },
-						{ "talk", "rdm://127.0.0.1:1" } };
+	static const char *const cases[][2] = { { "talk", "tls://127.0.0.1:1" }, { "serve", "fd://3" } };
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
 		struct program p = { 0 };
 		CHECK_EQ(RUN(&p, cases[i][0], cases[i][1]), 3);
