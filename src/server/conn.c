@@ -75,12 +75,6 @@ static const chime_service *service_of(const struct conn *c)
 
 /* ---- the idle limit ---- */
 
-void chime__conn_active(struct conn *c)
-{
-	if (c->base.timed)
-		conn_idle(c)->active_ns = c->base.worker->loop.now_ns;
-}
-
 /* The timer runs once a limit, however much happens meanwhile. */
 static void on_idle(chime_timer *t, void *arg)
 {
@@ -337,7 +331,7 @@ static void on_input(struct conn *c, const struct op_event *ev)
 	if (FAULT(OLD_STAMP))
 		time_ns -= w->loop.backend->mono(&w->loop) - w->loop.now_ns;
 	stat_add(&w->stats.received_bytes, len);
-	chime__conn_active(c);
+	conn_active(c);
 	c->base.busy = true;
 	if (c->base.message)
 		stat_add(&w->stats.messages, 1);
@@ -346,7 +340,7 @@ static void on_input(struct conn *c, const struct op_event *ev)
 		return;
 	}
 	bool kept = c->pending && c->pending->rest;
-	if (!kept && !chime__pending_out(c)) {
+	if (!kept && !pending_out(c)) {
 		feed(c, ev->buf, len, time_ns);
 		return;
 	}
@@ -366,9 +360,13 @@ static void on_in(struct loop *lp, struct op *op, const struct op_event *ev)
 		finish(c);
 		return;
 	}
-	if (c->base.message && !FAULT(EMPTY_IS_END) ? ev->end : ev->res == 0)
+	if (ev->res > 0) {
+		on_input(c, ev);
+		if (c->base.state == CONN_OPEN && !c->pending && op_running(op))
+			return; /* as most often: answered, and reading goes on */
+	} else if (c->base.message && !FAULT(EMPTY_IS_END) ? ev->end : ev->res == 0)
 		c->base.peer_ended = c->base.input_ended = true;
-	else if (ev->res >= 0)
+	else if (ev->res == 0)
 		on_input(c, ev);
 	else if (ev->res == -EAGAIN || (FAULT(DRAIN_UNREAD) && c->base.state == CONN_DRAINING))
 		c->base.input_ended = true; /* draining: nothing more is there */
@@ -417,7 +415,7 @@ static bool must_pause(const struct conn *c)
 void chime__conn_settle(struct conn *c)
 {
 	while (!c->base.in_call) {
-		bool out = chime__pending_out(c);
+		bool out = pending_out(c);
 		switch (c->base.state) {
 		case CONN_OPEN:
 		case CONN_DRAINING:
@@ -512,7 +510,7 @@ void chime__conn_drain(struct conn *c)
 	}
 	if (c->base.state != CONN_OPEN)
 		return; /* it is ending already */
-	c->base.busy = chime__pending_out(c) || c->holds || (c->pending && c->pending->rest);
+	c->base.busy = pending_out(c) || c->holds || (c->pending && c->pending->rest);
 	conn_go(c, CONN_DRAINING);
 	if (op_running(&c->in))
 		op_cancel(&w->loop, &c->in);
@@ -546,7 +544,7 @@ void chime__conn_open(struct conn *c, const chime_addr *peer)
 {
 	struct chime_worker *w = c->base.worker;
 	if (c->base.timed) {
-		chime__conn_active(c);
+		conn_active(c);
 		chime__worker_timer(w, &conn_idle(c)->timer, c->base.served->idle_timeout_ns, on_idle, c);
 	}
 	if (log_wanted(w, CHIME_LOG_INFO))

@@ -49,6 +49,13 @@ struct conn {
 	};
 };
 
+/* Whether something is on its way to the peer, or waits for it. */
+static inline bool pending_out(const struct conn *c)
+{
+	const struct pending *p = c->pending;
+	return p && (p->buf || p->first || op_running(&p->out));
+}
+
 struct conn_idle {
 	struct chime_timer timer;
 	int64_t active_ns; /* when something came or went last */
@@ -76,7 +83,11 @@ void chime__conn_end(struct conn *c, int why, bool reset);
 void chime__conn_settle(struct conn *c);
 
 /* Something came or went. */
-void chime__conn_active(struct conn *c);
+static inline void conn_active(struct conn *c)
+{
+	if (c->base.timed)
+		((struct conn_idle *)(c + 1))->active_ns = c->base.worker->loop.now_ns;
+}
 
 /* What was sent, or failed (pending.c reports it). */
 void chime__conn_sent(struct conn *c, int err);

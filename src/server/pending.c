@@ -155,12 +155,6 @@ int chime__pending_list(struct conn *c, struct pending_list *list)
 	return 0;
 }
 
-bool chime__pending_out(const struct conn *c)
-{
-	const struct pending *p = c->pending;
-	return p && (p->buf || p->first || op_running(&p->out));
-}
-
 /* ---- blocks ---- */
 
 static struct block *new_block(size_t len, size_t room)
@@ -309,7 +303,7 @@ static bool account(struct conn *c, size_t n)
 {
 	struct pending *p = c->pending;
 	stat_add(&c->base.worker->stats.sent_bytes, n);
-	chime__conn_active(c);
+	conn_active(c);
 	if (p->buf) {
 		if (!advance(&p->out, n) && !FAULT(LOST_PART))
 			return true;
@@ -390,7 +384,7 @@ int chime__pending_pump(struct conn *c)
 		if (res < 0)
 			return res;
 	}
-	if (!chime__pending_out(c)) {
+	if (!pending_out(c)) {
 		if (p->listed == &w->stalled)
 			chime__pending_unlist(p);
 		recharge(p);
@@ -424,7 +418,7 @@ int chime__pending_reply(struct conn *c, struct buf *b, struct chime_reply *r)
 	int res = send_at_once(c, r);
 	if (res >= 0 && (size_t)res == r->bytes) {
 		stat_add(&c->base.worker->stats.sent_bytes, r->bytes);
-		chime__conn_active(c);
+		conn_active(c);
 		return 1;
 	}
 	struct pending *p = chime__pending_get(c);

@@ -45,9 +45,6 @@ struct pending_list {
 	struct pending *first, *last;
 };
 
-/* Whether something is on its way to the peer, or waits for it. */
-bool chime__pending_out(const struct conn *c);
-
 /*
  * Sends a service's answer, which lies in b. 1: all of it has gone; 0: the rest will, chime__conn_sent() tells;
  * negative: the connection is broken, or no memory.

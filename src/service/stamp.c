@@ -33,11 +33,13 @@ int chime_stamp_format_find(const char *name)
 
 /* ---- writing ---- */
 
+#define CTIME_LEN 24
+
 /* A second as text: what stands before and behind a fraction. */
 struct second {
-	int64_t sec;
+	uint64_t from_ns;           /* when it began */
 	uint8_t head_len, tail_len; /* head_len 0: nothing kept yet */
-	char head[24], tail[8];
+	char head[CTIME_LEN], tail[8];
 };
 
 enum kind {
@@ -112,11 +114,12 @@ static void text_unix(struct second *s, int64_t sec)
 	s->head_len = (uint8_t)(put_number(p, (uint64_t)(sec < 0 ? -sec : sec), 10) - s->head);
 }
 
-static void text_make(struct second *s, int64_t sec, enum kind kind, bool utc)
+/* Not inlined: it runs once a second. */
+__attribute__((noinline)) static void text_make(struct second *s, int64_t sec, enum kind kind, bool utc)
 {
 	time_t t = (time_t)sec;
 	struct tm tm;
-	s->sec = sec;
+	s->from_ns = (uint64_t)sec * CHIME_SEC;
 	if (kind == KIND_UNIX) {
 		text_unix(s, sec);
 		return;
@@ -135,30 +138,45 @@ static void text_make(struct second *s, int64_t sec, enum kind kind, bool utc)
 	text_rfc3339(s, &tm, offset_min, utc);
 }
 
-size_t chime_stamp_write(char out[CHIME_STAMP_MAX], int64_t time_ns, enum chime_stamp_format format, bool utc)
+/* The second that the time lies in, as text. ns: how much of it is over. */
+static inline const struct second *second_of(int64_t time_ns, enum kind kind, bool utc, uint64_t *ns)
 {
-	static const uint8_t kinds[] = { KIND_CTIME, KIND_RFC3339, KIND_RFC3339, KIND_UNIX, KIND_UNIX };
-	int64_t sec = time_ns / CHIME_SEC, ns = time_ns % CHIME_SEC;
+	struct second *s = &kept[kind][utc];
+	*ns = (uint64_t)time_ns - s->from_ns;
+	if (*ns >= CHIME_SEC || s->head_len == 0) {
+		text_make(s, time_ns / CHIME_SEC - (time_ns % CHIME_SEC < 0), kind, utc);
+		*ns = (uint64_t)time_ns - s->from_ns;
+	}
+	return s;
+}
+
+__attribute__((noinline)) static size_t write_other(char *out, int64_t time_ns, enum chime_stamp_format format,
+						    bool utc)
+{
+	uint64_t ns;
 	if (format == CHIME_STAMP_UNIXNS && time_ns < 0) {
 		*out = '-';
 		put_number(out + 1, 0 - (uint64_t)time_ns, 19);
 		return 20;
 	}
-	if (ns < 0) {
-		ns += CHIME_SEC;
-		sec--;
-	}
-	struct second *s = &kept[kinds[format]][utc];
-	if (s->sec != sec || s->head_len == 0)
-		text_make(s, sec, kinds[format], utc);
+	const struct second *s = second_of(time_ns, format < CHIME_STAMP_UNIX ? KIND_RFC3339 : KIND_UNIX, utc, &ns);
 	memcpy(out, s->head, sizeof s->head);
 	char *p = out + s->head_len;
 	if (format == CHIME_STAMP_RFC3339NS)
 		*p++ = '.';
 	if (format == CHIME_STAMP_RFC3339NS || format == CHIME_STAMP_UNIXNS)
-		p = put_number(p, (uint64_t)ns, 9);
+		p = put_number(p, ns, 9);
 	memcpy(p, s->tail, s->tail_len);
 	return (size_t)(p + s->tail_len - out);
+}
+
+size_t chime_stamp_write(char out[CHIME_STAMP_MAX], int64_t time_ns, enum chime_stamp_format format, bool utc)
+{
+	uint64_t ns;
+	if (format != CHIME_STAMP_CTIME)
+		return write_other(out, time_ns, format, utc);
+	memcpy(out, second_of(time_ns, KIND_CTIME, utc, &ns)->head, CTIME_LEN);
+	return CTIME_LEN;
 }
 
 /* ---- reading ---- */
@@ -351,10 +369,10 @@ static size_t chunk_len(const struct chime_stamp_config *config, const unsigned 
 	return end || most == (size_t)config->chunk ? most : 0;
 }
 
-static ssize_t answer_stream(const struct chime_input *in, chime_reply *out, const char *stamp, size_t stamp_len)
+/* Chunks of a stream; the first stamp stands in front of the first. */
+static ssize_t answer_chunks(const struct chime_input *in, chime_reply *out, unsigned char *first, size_t stamp_len)
 {
 	const struct chime_stamp_config *config = in->config;
-	unsigned char *first = in->data - stamp_len;
 	size_t used = 0;
 	unsigned chunks = 0;
 	while (used < in->len && chime_reply_room(out) >= 2) {
@@ -362,7 +380,6 @@ static ssize_t answer_stream(const struct chime_input *in, chime_reply *out, con
 		if (n == 0)
 			break;
 		if (used == 0) {
-			memcpy(first, stamp, stamp_len);
 			chime_reply_add(out, first, stamp_len + n);
 		} else {
 			if (!FAULT(READ_STAMP))
@@ -383,14 +400,13 @@ static ssize_t stamp_received(const struct chime_input *in, chime_reply *out)
 	if (in->message && is_loop(in))
 		return -ELOOP;
 	size_t n = chime_stamp_write(stamp, in->time_ns, (enum chime_stamp_format)config->format, config->utc);
-	if (!in->message)
-		return answer_stream(in, out, stamp, n);
-	memcpy(in->data - n, stamp, n);
-	int err = chime_reply_add(out, in->data - n, n + in->len);
-	if (err < 0)
-		return err;
-	chime_reply_count(out, 1);
-	return (ssize_t)in->len;
+	unsigned char *first = in->data - n;
+	memcpy(first, stamp, n);
+	bool one = in->message || (config->frame == 0 && in->len > 0 && in->len <= (size_t)config->chunk);
+	if (!one)
+		return answer_chunks(in, out, first, n);
+	int err = chime_reply_add(out, first, n + in->len);
+	return err < 0 ? err : (ssize_t)in->len;
 }
 
 static const char *const frame_names[] = { "chunk", "line", NULL };

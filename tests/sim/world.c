@@ -173,7 +173,7 @@ static void check_conn(struct world *w, const struct conn *c, uint64_t *charged,
 		return;
 	*charged += p->charged;
 	/* Who has nothing on its way to the peer is not stalled: half a line that waits for its other half. */
-	if (c->base.state >= CONN_CLOSING || !chime__pending_out(c))
+	if (c->base.state >= CONN_CLOSING || !pending_out(c))
 		*ending += p->charged;
 	/* Of an answer that did not fit, the rest waits in front of what services send. */
 	if (p->blocks_bytes > config->queue_conn_max + 2 * CHIME_INPUT_MAX)
