@@ -242,6 +242,31 @@ TEST_EACH_BACKEND(empty_message_is_not_the_end)
 	teardown(fds, 1);
 }
 
+/* Also those that are still there when the peer has ended already, and one that came right before its end. */
+TEST_EACH_BACKEND(empty_messages_before_the_end_are_not_it)
+{
+	setup();
+	for (int early = 0; early < 2; early++) { /* read before the end, or only after it */
+		int fds[2];
+		struct seen s;
+		pair(fds, SOCK_SEQPACKET);
+		start(&s, fds[0], OP_RECV_MSG, 0);
+		turn(1);
+		CHECK_EQ(send(fds[1], "ab", 2, 0), 2);
+		CHECK_EQ(send(fds[1], "", 0, 0), 0);
+		if (early)
+			TURN_UNTIL(s.reports == 2);
+		CHECK_EQ(send(fds[1], "", 0, 0), 0);
+		close(fds[1]);
+		TURN_UNTIL(s.ended);
+		CHECK_EQ(s.reports, 4);
+		CHECK_EQ(s.last, 0);
+		CHECK(s.end_mark);
+		CHECK_EQ(lp.backend->close(&lp, fds[0], false), 0);
+	}
+	teardown(NULL, 0);
+}
+
 /* Descriptors that a peer sends along are never opened here, where nobody would close them. */
 TEST_EACH_BACKEND(descriptors_that_come_along_are_not_kept)
 {

@@ -5,11 +5,17 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#define ACCEPTS 64                        /* connections accepted in a row before others have their turn */
-#define STREAM_ROOM (2 * CHIME_INPUT_MAX) /* what was kept of a stream and what comes fit in one buffer */
-#define MESSAGE_ROOM CHIME_MESSAGE_MAX
+#define ACCEPTS 64                           /* connections accepted in a row before others have their turn */
+#define STREAM_ROOM (2 * CHIME_INPUT_MAX)    /* what was kept of a stream and what comes fit in one buffer */
+#define MESSAGE_ROOM (CHIME_MESSAGE_MAX + 1) /* so that a longer one shows */
 #define KEEP_STREAM 64
 #define KEEP_MESSAGE (2 * OP_MSGS)
+
+/* What has been asked for on the descriptor of a seqpacket connection: op->prepared. */
+enum {
+	ROOM = 1,
+	CREDENTIALS
+};
 
 void chime__ready_init(struct ready *rd, ready_report_fn *report)
 {
@@ -24,8 +30,20 @@ void chime__ready_fini(struct ready *rd)
 	if (rd->batch)
 		chime__batch_fini(rd->batch);
 	free(rd->batch);
+	if (rd->stream)
+		buf_unref(rd->stream);
+	if (rd->message)
+		buf_unref(rd->message);
 	chime__buf_pool_fini(&rd->streams);
 	chime__buf_pool_fini(&rd->messages);
+}
+
+/* Reports a result of an operation that goes on. Whether it does after done has run. */
+static bool report_more(struct loop *lp, struct op *op, struct op_event *ev)
+{
+	ev->more = true;
+	op->done(lp, op, ev);
+	return op->state == WAITING;
 }
 
 /* After an error or nothing: an end to report, or only nothing there now? Whether the operation goes on. */
@@ -48,53 +66,90 @@ static bool do_accept(struct ready *rd, struct loop *lp, struct op *op)
 			return no_result(rd, lp, op, -errno);
 		if (peer.len > sizeof peer.u)
 			peer.len = sizeof peer.u;
-		if (!rd->report(lp, op, &(struct op_event){ .res = fd, .peer = &peer }, true))
+		if (!report_more(lp, op, &(struct op_event){ .res = fd, .peer = &peer }))
 			return false;
 	}
 	return true;
 }
 
+static struct buf *get_buf(struct buf **last, struct buf_pool *pool)
+{
+	struct buf *b = *last;
+	*last = NULL;
+	return b ? b : chime__buf_get(pool);
+}
+
+static void put_buf(struct buf **last, struct buf *b)
+{
+	if (b->refs == 1 && !*last)
+		*last = b;
+	else
+		buf_unref(b);
+}
+
 static bool do_recv(struct ready *rd, struct loop *lp, struct op *op)
 {
-	struct buf *b = chime__buf_get(&rd->streams);
+	struct buf *b = get_buf(&rd->stream, &rd->streams);
+	bool more;
 	if (!b)
 		return no_result(rd, lp, op, -ENOMEM);
 	ssize_t n = chime__recv(op->fd, b->data, CHIME_INPUT_MAX);
-	bool more;
-	if (n < 0)
-		more = no_result(rd, lp, op, -errno);
+	if (n > 0)
+		more = report_more(lp, op, &(struct op_event){ .res = (int)n, .buf = b });
+	else if (n == 0)
+		more = rd->report(lp, op, &(struct op_event){ .res = 0, .buf = b }, false);
 	else
-		more = rd->report(lp, op, &(struct op_event){ .res = (int)n, .buf = b }, n > 0);
-	buf_unref(b);
+		more = no_result(rd, lp, op, -errno);
+	put_buf(&rd->stream, b);
 	return more;
 }
 
-static bool do_recv_msg(struct ready *rd, struct loop *lp, struct op *op)
+/* What recv(2) returns for a message, at most MESSAGE_ROOM; *end: it is 0 for the end, not for an empty message. */
+static ssize_t recv_msg(struct op *op, unsigned char *to, bool sure, bool *end)
 {
-	if (!op->prepared) {
-		/* With credentials asked for, and no room for them, a message says that they were cut off (MSG_CTRUNC), which
-		 * the end of the connection does not. No room for descriptors either: those that a peer sends would be ours
-		 * to close. And the answer to the longest message must fit into one. */
-		int on = 1, room = CHIME_MESSAGE_MAX + 4096;
+	*end = false;
+	if (sure) /* no end, so 0 is a message; and no room for descriptors: those that a peer sends would be ours to close */
+		return chime__recv(op->fd, to, MESSAGE_ROOM);
+	/*
+	 * With credentials asked for, and no room for them, a message says that they were cut off (MSG_CTRUNC), which the end of
+	 * the connection does not. Only now, because every message costs more with them.
+	 */
+	if (op->prepared < CREDENTIALS) {
+		int on = 1;
 		setsockopt(op->fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof on);
-		setsockopt(op->fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof room);
-		op->prepared = true;
+		op->prepared = CREDENTIALS;
 	}
-	struct buf *b = chime__buf_get(&rd->messages);
-	if (!b)
-		return no_result(rd, lp, op, -ENOMEM);
-	struct iovec iov = { b->data, MESSAGE_ROOM };
+	struct iovec iov = { to, MESSAGE_ROOM };
 	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
 	ssize_t n = chime__recvmsg(op->fd, &msg);
-	bool more;
+	*end = n == 0 && !(msg.msg_flags & MSG_CTRUNC);
+	return n;
+}
+
+static bool do_recv_msg(struct ready *rd, struct loop *lp, struct op *op, bool sure)
+{
+	bool end, more;
+	if (op->prepared < ROOM) { /* the answer to the longest message must fit into one */
+		int room = CHIME_MESSAGE_MAX + 4096;
+		setsockopt(op->fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof room);
+		op->prepared = ROOM;
+	}
+	struct buf *b = get_buf(&rd->message, &rd->messages);
+	if (!b)
+		return no_result(rd, lp, op, -ENOMEM);
+	ssize_t n = recv_msg(op, b->data, sure, &end);
 	if (n < 0) {
 		more = no_result(rd, lp, op, -errno);
+	} else if (end) {
+		more = rd->report(lp, op, &(struct op_event){ .buf = b, .end = true }, false);
 	} else {
-		bool end = n == 0 && !(msg.msg_flags & MSG_CTRUNC);
-		struct op_event ev = { .res = (int)n, .buf = b, .end = end, .truncated = msg.msg_flags & MSG_TRUNC };
-		more = rd->report(lp, op, &ev, !end);
+		bool truncated = n > CHIME_MESSAGE_MAX;
+		struct op_event ev = { .res = truncated ? CHIME_MESSAGE_MAX : (int)n,
+				       .buf = b,
+				       .truncated = truncated };
+		more = report_more(lp, op, &ev);
 	}
-	buf_unref(b);
+	put_buf(&rd->message, b);
 	return more;
 }
 
@@ -110,7 +165,7 @@ static bool do_recv_msgs(struct ready *rd, struct loop *lp, struct op *op)
 	return more;
 }
 
-bool chime__ready_read(struct ready *rd, struct loop *lp, struct op *op)
+bool chime__ready_read(struct ready *rd, struct loop *lp, struct op *op, bool sure)
 {
 	switch (op->kind) {
 	case OP_ACCEPT:
@@ -118,7 +173,7 @@ bool chime__ready_read(struct ready *rd, struct loop *lp, struct op *op)
 	case OP_RECV:
 		return do_recv(rd, lp, op);
 	case OP_RECV_MSG:
-		return do_recv_msg(rd, lp, op);
+		return do_recv_msg(rd, lp, op, sure);
 	default:
 		return do_recv_msgs(rd, lp, op);
 	}
@@ -168,7 +223,7 @@ static int run_now(struct ready *rd, struct loop *lp)
 			continue;
 		}
 		rd->trying = op;
-		bool more = chime__ready_read(rd, lp, op);
+		bool more = chime__ready_read(rd, lp, op, false);
 		rd->trying = NULL;
 		if (more)
 			chime__ready_now(rd, op);

@@ -24,7 +24,8 @@ enum op_state {
 
 struct ready {
 	struct buf_pool streams, messages;
-	struct batch *batch; /* made when the first datagram socket comes */
+	struct buf *stream, *message; /* those received into last, if nobody kept them */
+	struct batch *batch;          /* made when the first datagram socket comes */
 	ready_report_fn *report;
 	struct op *ending, **ending_end; /* over: done runs at the end of wait() */
 	struct op *now;                  /* OP_NOWAIT: tried in the next wait() */
@@ -34,8 +35,11 @@ struct ready {
 void chime__ready_init(struct ready *rd, ready_report_fn *report);
 void chime__ready_fini(struct ready *rd);
 
-/* Tries a reading operation once (accepting: some times in a row). Whether it goes on. */
-bool chime__ready_read(struct ready *rd, struct loop *lp, struct op *op);
+/*
+ * Tries a reading operation once (accepting: some times in a row). sure: its descriptor was just seen to have input, and not to be
+ * at its end. Whether it goes on.
+ */
+bool chime__ready_read(struct ready *rd, struct loop *lp, struct op *op, bool sure);
 
 /* Tries a writing one: its result, -EAGAIN if it must wait. */
 int chime__ready_write(const struct op *op);

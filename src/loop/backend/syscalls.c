@@ -1,6 +1,7 @@
 /* The system calls behind the operations. */
 #include "loop/backend/syscalls.h"
 
+#include <chime/service.h>
 #include <errno.h>
 #include <limits.h>
 #include <string.h>
@@ -120,7 +121,7 @@ static int ready_place(struct batch *bt, struct buf_pool *pool, unsigned n, bool
 		if (!bt->buf[n])
 			return -ENOMEM;
 	}
-	bt->iov[n] = (struct iovec){ bt->buf[n]->data, bt->buf[n]->room };
+	bt->iov[n] = (struct iovec){ bt->buf[n]->data, CHIME_MESSAGE_MAX };
 	bt->hdr[n].msg_hdr = (struct msghdr){ .msg_name = &bt->msg[n].peer.u.sa,
 					      .msg_namelen = sizeof bt->msg[n].peer.u,
 					      .msg_iov = &bt->iov[n],

@@ -471,7 +471,8 @@ static void on_poll(struct loop *lp, struct op *op, int res)
 		return;
 	}
 	u->ready.trying = op; /* the kernel has nothing of it now: a cancel ends it at once */
-	bool more = chime__ready_read(&u->ready, lp, op);
+	/* Not sure: what woke the poll may have been read before it began (its mask can be the waker's, not a look of its own). */
+	bool more = chime__ready_read(&u->ready, lp, op, false);
 	u->ready.trying = NULL;
 	if (more)
 		go_on(lp, op);
