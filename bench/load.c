@@ -8,7 +8,8 @@
  * What is sent is small letters, so a stamp can be told wherever it stands: "stamp chunk stamp chunk ...". A request counts as
  * answered when its last byte is back. Stamps must be true: between the request's second and now's
  * ("early" counts those of servers that read a coarse clock). With the server's pid its CPU
- * time in the same interval is printed too. One line of name=value; exit 1 if anything was wrong.
+ * time in the same interval is printed too, and how long each side waited for a core that others had. One line of name=value; exit 1
+ * if anything was wrong.
  */
 #include "server_cpu.h"
 
@@ -400,11 +401,18 @@ int main(int argc, char **argv)
 	run_until(start + length_ns / 5); /* caches, windows and buffers as they will be */
 
 	uint64_t user[2], system[2];
+	int64_t waited[2][2] = { { 0 } }; /* the server's, mine */
+	if (pid)
+		run_and_wait(pid, &waited[0][0]);
+	run_and_wait(getpid(), &waited[0][1]);
 	int64_t cpu = pid ? server_cpu(pid, &user[0], &system[0]) : 0;
 	measured_from = clock_ns(CLOCK_MONOTONIC);
 	run_until(measured_from + length_ns);
 	int64_t end = clock_ns(CLOCK_MONOTONIC);
 	cpu = pid ? server_cpu(pid, &user[1], &system[1]) - cpu : 0;
+	if (pid)
+		run_and_wait(pid, &waited[1][0]);
+	run_and_wait(getpid(), &waited[1][1]);
 	over = true;
 	while (outstanding() && !errors && clock_ns(CLOCK_MONOTONIC) < end + 5 * SEC)
 		run_until(clock_ns(CLOCK_MONOTONIC) + SEC / 100);
@@ -418,7 +426,8 @@ int main(int argc, char **argv)
 	if (pid && answers)
 		printf(" cpu_ns=%.0f user_ticks=%llu system_ticks=%llu", (double)cpu / (double)answers,
 		       (unsigned long long)(user[1] - user[0]), (unsigned long long)(system[1] - system[0]));
-	printf("\n");
+	printf(" server_waited_ms=%.1f load_waited_ms=%.1f\n", (double)(waited[1][0] - waited[0][0]) / 1e6,
+	       (double)(waited[1][1] - waited[0][1]) / 1e6);
 	if (errors)
 		fprintf(stderr, "load: %s\n", first_error);
 	return errors != 0;

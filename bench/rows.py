@@ -46,7 +46,18 @@ def sleepless(machine, server, seconds, facts):
 
 
 def open_loop(machine, server, seconds, facts):
-    return sv.load(machine, server, 50, 16, 1024, seconds, facts["half_rate"])
+    """
+    When others have one of the two cores for a hundredth of the slice, p99 is their doing (SCHED_RR leaves a twentieth of each second
+    to whoever else is there): taken again, up to three times.
+    """
+    for attempt in range(4):
+        figures = sv.load(machine, server, 50, 16, 1024, seconds, facts["half_rate"])
+        if max(figures["server_waited_ms"], figures["load_waited_ms"]) <= seconds * 10:
+            break
+        facts["waited"] = facts.get("waited", 0) + 1
+    else:
+        facts["disturbed"] = facts.get("disturbed", 0) + 1
+    return figures
 
 
 def churn(machine, server, seconds, facts):
@@ -292,6 +303,9 @@ def main():
     if want({1, 2, "calls"}):
         tell("system calls")
         data["calls"] = measure_calls(machine, 1)
+    if facts.get("waited"):
+        notes.append(f"open loop: {facts['waited']} slices in which others had the server's or the load's core for over 1 % of the time "
+                     f"were taken again; {facts.get('disturbed', 0)} were so four times in a row and are in the figures")
     keep()
     write_report(data, args.docs)
 

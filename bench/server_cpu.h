@@ -9,11 +9,12 @@
 #include <stdio.h>
 #include <string.h>
 
-/* The CPU time of all threads of a process, from the scheduler; and its user and system ticks. */
-static inline int64_t server_cpu(int pid, uint64_t *user, uint64_t *system)
+/* From the scheduler, over all threads of a process: its time on a core, and its time waiting for one that others had. */
+static inline int64_t run_and_wait(int pid, int64_t *wait_ns)
 {
-	char path[64], text[1024];
+	char path[64];
 	int64_t sum = 0;
+	*wait_ns = 0;
 	snprintf(path, sizeof path, "/proc/%d/task", pid);
 	DIR *d = opendir(path);
 	for (struct dirent *e; d && (e = readdir(d));) {
@@ -21,14 +22,24 @@ static inline int64_t server_cpu(int pid, uint64_t *user, uint64_t *system)
 			continue;
 		snprintf(path, sizeof path, "/proc/%d/task/%.20s/schedstat", pid, e->d_name);
 		FILE *f = fopen(path, "r");
-		long long ns = 0;
-		if (f && fscanf(f, "%lld", &ns) == 1)
+		long long ns = 0, waited = 0;
+		if (f && fscanf(f, "%lld %lld", &ns, &waited) == 2) {
 			sum += ns;
+			*wait_ns += waited;
+		}
 		if (f)
 			fclose(f);
 	}
 	if (d)
 		closedir(d);
+	return sum;
+}
+
+/* The CPU time of all threads of a process; and its user and system ticks. */
+static inline int64_t server_cpu(int pid, uint64_t *user, uint64_t *system)
+{
+	char path[64], text[1024];
+	int64_t waited, sum = run_and_wait(pid, &waited);
 	snprintf(path, sizeof path, "/proc/%d/stat", pid);
 	FILE *f = fopen(path, "r");
 	size_t n = f ? fread(text, 1, sizeof text - 1, f) : 0;
