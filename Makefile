@@ -1,5 +1,5 @@
 # For people; CMake and Ninja do the work. "make help" lists what there is.
-.PHONY: build run check check-vm sim bench million fuzz install help
+.PHONY: build run check check-cross check-vm sim bench million fuzz install help
 .DEFAULT_GOAL := build
 
 PREFIX ?= /usr/local
@@ -14,6 +14,10 @@ run: ## start a server on port 9999 and open the client on it
 
 check: ## build and run every test and every check
 	@scripts/suites
+
+check-cross: ## build for s390x and i386, run the unit tests there, and let them talk to ours
+	@scripts/packages cross
+	@scripts/cross
 
 check-vm: ## run the engine's tests in other kernels, booted for them
 	@scripts/packages vm

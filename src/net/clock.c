@@ -99,17 +99,31 @@ int chime_duration_parse(const char *text, int64_t *out_ns)
 
 #define DECIMALS 13 /* of an hour are finer than a nanosecond */
 
-static void print_in(struct text *t, const struct unit *unit, unsigned __int128 number, unsigned decimals)
+/* ns in a unit, rounded to so many decimals. Whether chime_duration_parse() reads the same from it. */
+static bool form_in(const struct unit *unit, int64_t ns, unsigned decimals, char *out, size_t size)
 {
-	char digits[40];
-	size_t at = sizeof digits;
-	for (unsigned i = 0; i <= decimals || number; i++, number /= 10) {
-		if (i == decimals && decimals)
-			digits[--at] = '.';
-		digits[--at] = (char)('0' + (unsigned)(number % 10));
+	int64_t whole = ns / unit->ns, rest = ns % unit->ns, back = 0;
+	char digits[DECIMALS + 1];
+	struct text t;
+	for (unsigned i = 0; i < decimals; i++) {
+		rest *= 10;
+		digits[i] = (char)('0' + rest / unit->ns);
+		rest %= unit->ns;
 	}
-	chime__text_bytes(t, digits + at, sizeof digits - at);
-	chime__text_str(t, unit->name);
+	bool up = rest >= unit->ns - rest;
+	for (unsigned i = decimals; up && i > 0; i--) {
+		up = digits[i - 1] == '9';
+		digits[i - 1] = (char)(up ? '0' : digits[i - 1] + 1);
+	}
+	chime__text_init(&t, out, size);
+	chime__text_number(&t, (uint64_t)whole + up);
+	if (decimals) {
+		chime__text_str(&t, ".");
+		chime__text_bytes(&t, digits, decimals);
+	}
+	chime__text_str(&t, unit->name);
+	chime__text_end(&t);
+	return chime_duration_parse(out, &back) == 0 && back == ns;
 }
 
 size_t chime_duration_print(int64_t ns, char *buf, size_t size)
@@ -122,20 +136,13 @@ size_t chime_duration_print(int64_t ns, char *buf, size_t size)
 	else if (ns == 0)
 		strcpy(best, "0s");
 	for (size_t i = 0; ns > 0 && i < UNITS; i++) {
-		unsigned __int128 unit = (unsigned __int128)units[i].ns, scale = 1;
-		for (unsigned decimals = 0; decimals <= DECIMALS; decimals++, scale *= 10) {
-			unsigned __int128 number = ((unsigned __int128)ns * scale + unit / 2) / unit;
-			char form[48];
-			/* As chime_duration_parse() will round it. */
-			if ((number * unit + scale / 2) / scale != (unsigned __int128)ns)
-				continue;
-			chime__text_init(&t, form, sizeof form);
-			print_in(&t, &units[i], number, decimals);
-			chime__text_end(&t);
-			if (!*best || t.len <= strlen(best)) /* as short in a smaller unit: with fewer decimals */
-				strcpy(best, form);
-			break;
-		}
+		char form[48];
+		unsigned decimals = 0;
+		while (decimals <= DECIMALS && !form_in(&units[i], ns, decimals, form, sizeof form))
+			decimals++;
+		/* as short in a smaller unit: with fewer decimals */
+		if (decimals <= DECIMALS && (!*best || strlen(form) <= strlen(best)))
+			strcpy(best, form);
 	}
 	chime__text_init(&t, buf, size);
 	chime__text_str(&t, best);

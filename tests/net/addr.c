@@ -62,7 +62,7 @@ TEST(addr_from_copies_what_the_system_gave)
 	CHECK_EQ(chime_addr_from(&a, &c.u.sa, c.len - 1), -EINVAL);
 	char large[sizeof(struct sockaddr_storage) + 1] = { 0 };
 	CHECK_EQ(chime_addr_from(&a, (struct sockaddr *)large, sizeof large), -EINVAL);
-	large[0] = AF_UNIX;
+	memcpy(large, &(sa_family_t){ AF_UNIX }, sizeof(sa_family_t));
 	CHECK_EQ(chime_addr_from(&a, (struct sockaddr *)large, sizeof(struct sockaddr_un) + 2), -EINVAL);
 	CHECK_MEM(&a, &kept, sizeof a);
 }

@@ -164,6 +164,9 @@ static void forbid_talking(void)
 	}
 	code[n++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
 	struct sock_fprog filter = { (unsigned short)n, code };
+#ifdef SYS_socketcall
+	SKIP("all socket calls are one here");
+#endif
 	CHECK_EQ(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
 	if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter) < 0)
 		SKIP("no seccomp here: %s", strerror(errno));

@@ -14,6 +14,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -237,6 +238,33 @@ static inline ssize_t stuck_send_many(struct stuck *k)
 	return n == 1 ? (ssize_t)p.bytes : n;
 }
 
+/* TCP moves what was sent on for a while: full is what stays so. */
+static inline void stuck_make_full_zerocopy(struct stuck *k)
+{
+	stuck_make_tcp(k);
+	STUCK_OK(chime_setsockopt_int(k->s, SOL_SOCKET, SO_ZEROCOPY, 1));
+	STUCK_OK(chime_setsockopt_int(k->s, SOL_SOCKET, SO_SNDBUF, 4096));
+	struct pollfd p = { chime_fileno(k->s), POLLOUT, 0 };
+	do {
+		stuck_fill(k);
+		poll(&p, 1, 250); /* longer than an acknowledgement is delayed; a little room is not told */
+	} while (chime_send(k->s, k->buf, sizeof(k->buf), MSG_DONTWAIT) > 0);
+}
+
+static inline ssize_t stuck_send_zerocopy(struct stuck *k)
+{
+	return chime_send_zerocopy(k->s, k->buf, 5, 0);
+}
+
+static inline ssize_t stuck_sendfile(struct stuck *k)
+{
+	int file = memfd_create("stuck", MFD_CLOEXEC);
+	STUCK_OK(write(file, "12345", 5));
+	int err = chime_sendfile(k->s, file, 0, -1, NULL);
+	close(file);
+	return err;
+}
+
 static inline void stuck_drain(struct stuck *k)
 {
 	char got[4096];
@@ -323,10 +351,30 @@ static const struct stuck_call stuck_calls[] = {
 	{ "sendmsg", stuck_make_full_stream, stuck_sendmsg, stuck_drain, 5, -EAGAIN },
 	{ "send_fds", stuck_make_full_stream, stuck_send_fds, stuck_drain, 5, -EAGAIN },
 	{ "send_many", stuck_make_full_dgram, stuck_send_many, stuck_drain, 5, -EAGAIN },
+	{ "send_zerocopy", stuck_make_full_zerocopy, stuck_send_zerocopy, stuck_drain, 5, -EAGAIN },
+	{ "sendfile", stuck_make_full_stream, stuck_sendfile, stuck_drain, 0, -EINVAL },
 };
 #define STUCK_CALLS (sizeof(stuck_calls) / sizeof(stuck_calls[0]))
 
-#define FOR_EACH_CALL(c_) for (const struct stuck_call *c_ = stuck_calls; c_ < stuck_calls + STUCK_CALLS; c_++)
+/* Whether the kernel has what the call needs: programs in qemu-user have neither option. */
+static inline bool stuck_here(const struct stuck_call *c)
+{
+	chime_sock *s;
+	int err = 0;
+	STUCK_OK(chime_open(&s, AF_INET, SOCK_STREAM, 0));
+	if (c->call == stuck_recv_queued)
+		err = chime_timestamping(s, CHIME_STAMP_TX);
+	else if (c->call == stuck_send_zerocopy)
+		err = chime_setsockopt_int(s, SOL_SOCKET, SO_ZEROCOPY, 1);
+	chime_free(&s);
+	if (err == -ENOPROTOOPT)
+		print_message("%s is left out: this kernel has no such option\n", c->name);
+	return err != -ENOPROTOOPT;
+}
+
+#define FOR_EACH_CALL(c_)                                                                                              \
+	for (const struct stuck_call *c_ = stuck_calls; c_ < stuck_calls + STUCK_CALLS; c_++)                          \
+		if (stuck_here(c_))
 
 /* ---- the call in a thread ---- */
 
