@@ -109,6 +109,11 @@ static int connect_to(struct talk *t)
 	if (config.bind)
 		watch_bound(&at);
 	t->fd = chime_fileno(t->sock);
+	err = talk_wire_open(t);
+	if (err < 0) {
+		complain("talk", "%s: %s", t->name, chime_strerror(err));
+		return complain_exit(err);
+	}
 	chime_set_timeout(t->sock, 0); /* every wait is a poll on more than the socket */
 	return EXIT_DONE;
 }

@@ -25,13 +25,27 @@ struct talk_options {
 	bool rtt, newline, raw;
 };
 
+/* How a line stands on the wire, and who hears it. */
+struct talk_wire {
+	bool echo;        /* ICMP: requests and replies */
+	bool raw;         /* a SOCK_RAW socket */
+	bool heard_by_us; /* what we send to this peer comes to our own socket too, */
+	bool own_copy;    /* and of the last line it has not yet */
+	bool many;        /* a group or a broadcast address: nobody is connected, everybody may answer */
+	bool former;      /* ICMP: the message received last answers not the last request */
+	chime_addr to;    /* many: the group */
+	chime_addr from;  /* many: who sent the message received last */
+	uint16_t id, seq; /* ICMP: of the last request */
+};
+
 struct talk {
 	struct talk_options opts;
 	chime_endpoint to;
 	const struct chime_scheme_info *scheme;
 	char name[CHIME_ENDPOINT_TEXT]; /* of the endpoint */
 	chime_sock *sock;
-	int fd;                         /* of sock */
+	int fd; /* of sock */
+	struct talk_wire wire;
 	int signal_fd;                  /* readable: a signal came, for .take_signal; -1 none are taken */
 	bool (*take_signal)(void *arg); /* false: it ends us */
 	void *take_signal_arg;
@@ -56,7 +70,20 @@ struct asked {
 	int64_t rtt_ns;
 	int64_t sent_ns, got_ns; /* CLOCK_REALTIME */
 	bool late;               /* the answer to an earlier line is in it */
+	unsigned shown;          /* answers from many that were shown when they came */
 };
+
+/* ---- talk_wire.c ---- */
+
+/* Finds out how lines stand on the wire of a connected socket. 0 or the error. */
+int talk_wire_open(struct talk *t);
+/* Sends a message, or bytes of a stream: as chime_send(). */
+ssize_t talk_wire_send(struct talk *t, const void *bytes, size_t len);
+/* Receives a message for us, without what is around it: as chime_recv(). */
+ssize_t talk_wire_recv(struct talk *t, void *buf, size_t size);
+/* The label of a message, with who sent it where many may. buf is used if need be. */
+const char *talk_wire_who(const struct talk *t, const char *label, char *buf, size_t size);
+#define TALK_WHO (CHIME_ADDR_TEXT + 128)
 
 /* ---- talk_ask.c ---- */
 
@@ -80,6 +107,8 @@ enum heard talk_hear(struct talk *t, talk_say_fn *say, void *arg, int *err);
 void talk_show(FILE *out, const void *bytes, size_t len);
 /* A talk_say_fn: a labelled line on stderr. */
 void talk_say(void *arg, const char *label, const void *bytes, size_t len);
+/* One answer of many: who, and what. */
+void talk_show_one(const struct talk *t);
 /* The answer alone, a line: escaped on a terminal, else as it came. A newline at its end is not doubled. */
 void talk_show_answer(const struct talk *t);
 /* The line for --rtt. */

@@ -13,13 +13,15 @@
 /* A plain answer is over when nothing came for so long: behind a newline, and elsewhere. */
 #define QUIET_LINE (50 * CHIME_MSEC)
 #define QUIET (200 * CHIME_MSEC)
+/* No more answers are awaited from many when so long none came. */
+#define QUIET_MANY (300 * CHIME_MSEC)
 
 struct asking {
 	struct talk *t;
 	const char *line;
 	size_t len, sent;
 	bool again;
-	int64_t begin_ns, deadline_ns, heard_ns; /* monotonic */
+	int64_t begin_ns, deadline_ns, limit_ns, heard_ns; /* monotonic */
 	struct asked result;
 };
 
@@ -94,15 +96,25 @@ static int late_find(const struct talk *t, const void *bytes, size_t len)
 
 static void tell_late(struct talk *t, unsigned n, const void *bytes, size_t len, talk_say_fn *say, void *arg)
 {
-	char label[96];
+	char label[96], who[TALK_WHO];
 	const struct late *l = &t->late[n];
 	snprintf(label, sizeof label, "late answer to '%.*s%s'", (int)(l->len < 40 ? l->len : 40),
 		 (const char *)l->line, l->len < 40 ? "" : "...");
 	for (char *p = label; *p; p++)
 		if ((unsigned char)*p < 32 || *p == 127)
 			*p = '?';
-	say(arg, label, bytes, len);
+	say(arg, talk_wire_who(t, label, who, sizeof who), bytes, len);
 	late_forget(t, n);
+}
+
+/* One answer of many, and perhaps not the last. */
+static void show_one(struct asking *q)
+{
+	ended(q, ASKED_ANSWERED, 0);
+	talk_show_one(q->t);
+	if (q->t->opts.rtt)
+		talk_show_rtt(stderr, q->t, &q->result);
+	q->result.shown++;
 }
 
 /*
@@ -113,21 +125,25 @@ static bool judge_message(struct asking *q, size_t n)
 {
 	struct talk *t = q->t;
 	struct answer *a = &t->answer;
+	char who[TALK_WHO];
 	enum answer_verdict verdict = answer_took(a, n);
 	int late = late_find(t, a->bytes, a->len);
 	if (verdict == ANSWER_WHOLE && late >= 0 && a->found != ANSWER_ECHO) {
 		const struct answer_reading *r = &a->reading[a->found];
 		if (r->time_ns + r->precision_ns > q->result.sent_ns)
 			late = -1;
-	} else if (verdict == ANSWER_WHOLE) {
+	} else if (verdict == ANSWER_WHOLE && !t->wire.former) {
 		late = -1;
 	}
-	if (late < 0 && (verdict == ANSWER_WHOLE || a->known < 0))
-		return ended(q, ASKED_ANSWERED, 0);
-	if (late >= 0)
+	if (late < 0 && !t->wire.former && (verdict == ANSWER_WHOLE || a->known < 0)) {
+		if (!t->wire.many)
+			return ended(q, ASKED_ANSWERED, 0);
+		show_one(q);
+	} else if (late >= 0) {
 		tell_late(t, (unsigned)late, a->bytes, a->len, talk_say, NULL);
-	else
-		talk_say(NULL, "not an answer to this", a->bytes, a->len);
+	} else {
+		talk_say(NULL, talk_wire_who(t, "not an answer to this", who, sizeof who), a->bytes, a->len);
+	}
 	a->len = 0;
 	memset(a->reading, 0, sizeof a->reading);
 	return false;
@@ -142,7 +158,7 @@ static bool receive(struct asking *q)
 	unsigned char *room = answer_room(&t->answer, want);
 	if (!room)
 		return ended(q, ASKED_FAILED, -ENOMEM);
-	ssize_t n = chime_recv(t->sock, room, want, 0);
+	ssize_t n = t->scheme->messages ? talk_wire_recv(t, room, want) : chime_recv(t->sock, room, want, 0);
 	if (n == -EAGAIN || n == -EINTR)
 		return false;
 	if (n < 0)
@@ -160,7 +176,7 @@ static bool receive(struct asking *q)
 
 static bool send_more(struct asking *q)
 {
-	ssize_t n = chime_send(q->t->sock, q->line + q->sent, q->len - q->sent, 0);
+	ssize_t n = talk_wire_send(q->t, q->line + q->sent, q->len - q->sent);
 	if (n == -EAGAIN || n == -EINTR)
 		return false;
 	if (n == -ECONNREFUSED && !q->again) { /* told late, of a message before this one; telling it took it away */
@@ -183,7 +199,9 @@ static bool send_more(struct asking *q)
 static int64_t wait_end(const struct asking *q, bool *pause)
 {
 	const struct answer *a = &q->t->answer;
-	*pause = false;
+	*pause = q->result.shown > 0;
+	if (*pause) /* however long more come: no longer than for one */
+		return q->heard_ns + QUIET_MANY < q->limit_ns ? q->heard_ns + QUIET_MANY : q->limit_ns;
 	if (q->sent < q->len || !a->len || answer_sure(a))
 		return q->deadline_ns;
 	int64_t end = q->heard_ns + (a->bytes[a->len - 1] == '\n' ? QUIET_LINE : QUIET);
@@ -222,7 +240,7 @@ struct asked talk_ask(struct talk *t, const char *line, size_t len)
 	q.result.sent_ns = chime_now_real();
 	q.begin_ns = chime_now_mono();
 	q.heard_ns = q.begin_ns;
-	q.deadline_ns = deadline_after(q.begin_ns, t->opts.timeout_ns);
+	q.deadline_ns = q.limit_ns = deadline_after(q.begin_ns, t->opts.timeout_ns);
 	if (!send_more(&q))
 		while (!turn(&q))
 			;
@@ -257,9 +275,12 @@ enum heard talk_hear(struct talk *t, talk_say_fn *say, void *arg, int *err)
 {
 	unsigned char *bytes = malloc(MESSAGE);
 	enum heard heard = HEARD_NOTHING;
+	char who[TALK_WHO];
 	*err = 0;
 	for (;;) {
-		ssize_t n = bytes ? chime_recv(t->sock, bytes, MESSAGE, 0) : -ENOMEM;
+		ssize_t n = !bytes                ? -ENOMEM
+			    : t->scheme->messages ? talk_wire_recv(t, bytes, MESSAGE)
+						  : chime_recv(t->sock, bytes, MESSAGE, 0);
 		int late;
 		if (n == -EAGAIN || n == -EINTR)
 			break;
@@ -277,7 +298,10 @@ enum heard talk_hear(struct talk *t, talk_say_fn *say, void *arg, int *err)
 		else if (t->scheme->messages && (late = late_find(t, bytes, (size_t)n)) >= 0)
 			tell_late(t, (unsigned)late, bytes, (size_t)n, say, arg);
 		else
-			say(arg, "unasked", bytes, (size_t)n);
+			say(arg,
+			    talk_wire_who(t, t->wire.echo && !t->wire.former ? "another answer" : "unasked", who,
+					  sizeof who),
+			    bytes, (size_t)n);
 		heard = HEARD_SAID;
 	}
 	free(bytes);

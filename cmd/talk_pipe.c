@@ -57,12 +57,13 @@ static int outcome(struct talk *t, const struct asked *a)
 	char limit[32];
 	switch (a->end) {
 	case ASKED_ANSWERED:
-		talk_show_answer(t);
+		if (!a->shown)
+			talk_show_answer(t);
 		if (ferror(stdout)) {
 			complain("talk", "writing to standard output: %s", strerror(errno));
 			return EXIT_SYSTEM;
 		}
-		if (t->opts.rtt)
+		if (t->opts.rtt && !a->shown)
 			talk_show_rtt(stderr, t, a);
 		return -1;
 	case ASKED_TIMEOUT:

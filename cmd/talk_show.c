@@ -32,6 +32,14 @@ void talk_say(void *arg, const char *label, const void *bytes, size_t len)
 		fputc('\n', stderr);
 }
 
+void talk_show_one(const struct talk *t)
+{
+	char who[CHIME_ADDR_TEXT];
+	chime_addr_print(&t->wire.from, who, sizeof who);
+	printf("%s ", who);
+	talk_show_answer(t);
+}
+
 void talk_show_answer(const struct talk *t)
 {
 	size_t len = t->answer.len;

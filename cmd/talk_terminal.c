@@ -158,8 +158,9 @@ static bool outcome(struct terminal *m, const struct asked *a)
 	char limit[32];
 	switch (a->end) {
 	case ASKED_ANSWERED:
-		talk_show_answer(t);
-		if (t->opts.rtt)
+		if (!a->shown)
+			talk_show_answer(t);
+		if (t->opts.rtt && !a->shown)
 			talk_show_rtt(stdout, t, a);
 		return true;
 	case ASKED_TIMEOUT:

@@ -59,6 +59,11 @@ struct chime_endpoint_settings {
 	bool reuseport;                 /* serve: share the port with other processes on purpose */
 	int64_t coverage, min_coverage; /* udplite: bytes under the checksum, sent and at least received; 0 all */
 	int64_t udp_port;               /* rdm, sctp+seqpacket: UDP encapsulation port (RFC 6951) */
+	char interface[16]; /* udp, udplite, icmp, ip: where groups are joined and sent to, or the only interface; "" any */
+	int64_t ttl;        /* TTL or hop limit of all that is sent */
+	int loop;           /* groups: 1, 0: members on this machine get what is sent */
+	char source[64]; /* groups: the one source to hear; "" any */
+	bool broadcast;  /* IPv4: send to broadcast addresses; serve: answer what was sent to one */
 };
 
 typedef struct chime_endpoint {

@@ -152,6 +152,7 @@ struct chime_server_stats {
 	uint64_t dropped_loop;   /* datagrams that carried two stamps of ours */
 	uint64_t dropped_rate;   /* datagrams over their source's or the total rate */
 	uint64_t dropped_long;   /* messages too long to receive or to answer */
+	uint64_t dropped_broken; /* raw: packets whose checksum or lengths are wrong */
 	uint64_t dropped_queue;  /* answers dropped for a full queue or a send error */
 	uint64_t queued_bytes;   /* waiting to be sent, now */
 	uint64_t workers_turns;  /* turns of the loops: an idle server's stays as it is */

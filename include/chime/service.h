@@ -29,11 +29,12 @@ typedef struct chime_conn chime_conn;
 struct chime_input {
 	unsigned char *data; /* the service may change these bytes, and the CHIME_HEADROOM before them */
 	size_t len;
-	int64_t time_ns;        /* CLOCK_REALTIME, read after the receive that delivered the last of these bytes */
-	bool message;           /* one whole message; else bytes of a stream as they came */
-	bool end;               /* stream: the peer sends no more after these; what is not consumed now never will be */
-	const void *config;     /* the endpoint's configuration of this service (.config_size bytes) */
-	void *state;            /* the connection's own .state_size bytes; NULL on datagram endpoints */
+	int64_t time_ns;    /* CLOCK_REALTIME, read after the receive that delivered the last of these bytes */
+	bool message;       /* one whole message; else bytes of a stream as they came */
+	bool answers_come;  /* ip://: without ports, answers, also our own, come in here like requests; see .marks */
+	bool end;           /* stream: the peer sends no more after these; what is not consumed now never will be */
+	const void *config; /* the endpoint's configuration of this service (.config_size bytes) */
+	void *state;        /* the connection's own .state_size bytes; NULL on datagram endpoints */
 	const chime_addr *peer; /* a datagram's sender, for chime_conn_sendto(); NULL on connections */
 	chime_conn *conn;
 };
@@ -65,6 +66,13 @@ typedef struct chime_service {
 	const void *config_default; /* config_size bytes, copied for each endpoint; NULL: zeros */
 
 	size_t state_size; /* bytes kept for each connection, zeroed before .opened, aligned for pointers and int64_t */
+
+	/*
+	 * Its answers can be told from requests: .received, where in->answers_come, refuses them with -ELOOP. Or it never answers.
+	 * Only such a service can be served on ip://, where two servers, or one alone on loopback, would else answer each other
+	 * for ever.
+	 */
+	bool marks;
 
 	/* A connection is there (accepted, or connected: chime_worker_connect()). Non-zero refuses it: closed at once. */
 	int (*opened)(chime_conn *c, void *state);

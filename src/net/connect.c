@@ -1,4 +1,5 @@
 /* From a name to a connected socket: Happy Eyeballs (RFC 8305) over all the addresses that the name stands for. */
+#include "net/group.h"
 #include "net/lookup.h"
 #include "net/prepare.h"
 #include "net/sock.h"
@@ -20,6 +21,7 @@
 struct race {
 	struct chime_connect_config config;
 	const struct chime_endpoint_settings *set; /* NULL: as the system does */
+	int scheme;                                /* enum chime_scheme, -1 */
 	int64_t deadline;                          /* CHIME_FOREVER: none */
 	struct chime_target targets[CHIME_TARGETS];
 	int n, next; /* targets; the first that was not tried */
@@ -56,12 +58,20 @@ static void why_tried(struct race *r, int target, int err)
 	why_add(r, chime_strerror(err));
 	if (kind && chime_kind_try(kind, text, sizeof(text)) < 0 && strchr(text, ';'))
 		why_add(r, strchr(text, ';'));
+	if ((err == -EPERM || err == -EACCES) && r->targets[target].type == SOCK_RAW)
+		why_add(r, ", raw sockets need CAP_NET_RAW or root");
+	if ((err == -EPERM || err == -EACCES) && r->scheme == CHIME_ICMP)
+		why_add(r, ", or a group within net.ipv4.ping_group_range");
+	if (err == -EACCES && r->set && !r->set->broadcast && r->targets[target].type == SOCK_DGRAM &&
+	    r->scheme != CHIME_ICMP)
+		why_add(r, ", a broadcast address is sent to with broadcast=yes alone");
 }
 
 static int race_config(struct race *r, const struct chime_connect_config *config)
 {
 	static const struct chime_connect_config defaults = CHIME_CONNECT_CONFIG_INIT;
 	memset(r, 0, sizeof(*r));
+	r->scheme = -1;
 	r->config = defaults;
 	if (config) {
 		if (config->size < sizeof(*config))
@@ -144,18 +154,43 @@ static bool stays_here(const struct chime_target *t)
 	return vm.svm_cid == VMADDR_CID_LOCAL;
 }
 
+/* Datagrams and packets over IP, which the settings of groups are for. */
+static bool is_packets(const struct chime_target *t)
+{
+	return (t->family == AF_INET || t->family == AF_INET6) && (t->type == SOCK_DGRAM || t->type == SOCK_RAW);
+}
+
+/* A socket for the target. ICMP's is the datagram one where the kernel lets us have it: it takes no privilege. */
+static int target_socket(const struct race *r, struct chime_target *t)
+{
+	int flags = SOCK_NONBLOCK | SOCK_CLOEXEC, fd;
+	if (r->scheme == CHIME_ICMP) {
+		fd = socket(t->family, SOCK_DGRAM | flags, t->protocol);
+		if (fd >= 0) {
+			t->type = SOCK_DGRAM;
+			return fd;
+		}
+	}
+	fd = socket(t->family, t->type | flags, t->protocol);
+	return fd < 0 ? -errno : fd;
+}
+
 /* A non-blocking socket for a target, bound and set as the caller wants; its descriptor or -errno. */
-static int attempt_socket(const struct race *r, const struct chime_target *t)
+static int attempt_socket(const struct race *r, struct chime_target *t)
 {
 	chime_addr source = chime_addr_none();
 	const chime_addr autobind = { sizeof(sa_family_t), { .sa = { .sa_family = AF_UNIX } } }, *at = r->config.bind;
-	int err = 0, fd = socket(t->family, t->type | SOCK_NONBLOCK | SOCK_CLOEXEC, t->protocol);
+	int err = 0, fd = target_socket(r, t);
 	if (fd < 0)
-		return -errno;
+		return fd;
+	if (r->scheme == CHIME_ICMP && t->type == SOCK_RAW)
+		err = chime__prepare_icmp(fd, t->family, false);
+	if (err == 0 && r->set && is_packets(t))
+		err = chime__group_settings(fd, &t->addr, r->set, NULL);
 	if (!at && t->family == AF_UNIX && t->type == SOCK_DGRAM)
 		at = &autobind;
 	chime__prepare_kind(fd, t->family, t->type, t->protocol);
-	if (!at && t->family == AF_RDS) {
+	if (err == 0 && !at && t->family == AF_RDS) {
 		err = source_of(t, &source);
 		at = &source;
 	} else if (!at && stays_here(t)) {
@@ -186,12 +221,14 @@ static void failed(struct race *r, int target, int err)
 static int attempt(struct race *r)
 {
 	int i = r->next++;
-	const struct chime_target *t = &r->targets[i];
+	struct chime_target *t = &r->targets[i];
 	int fd = attempt_socket(r, t);
 	if (fd < 0) {
 		failed(r, i, fd);
 		return -2;
 	}
+	if (r->set && is_packets(t) && t->type == SOCK_DGRAM && chime__sends_to_many(&t->addr, r->set))
+		return fd; /* connected it would hear nobody: answers come from everywhere */
 	if (connect(fd, &t->addr.u.sa, t->addr.len) == 0)
 		return fd;
 	if (errno == EINPROGRESS) {
@@ -355,7 +392,7 @@ int chime_create_connection(chime_sock **out, const char *host, int port, const 
  */
 static int connect_one(struct race *r, chime_sock **out)
 {
-	const struct chime_target *t = &r->targets[0];
+	struct chime_target *t = &r->targets[0];
 	int64_t timeout_ns = chime_default_timeout();
 	int err = keep_bindable(r);
 	if (err < 0)
@@ -391,6 +428,7 @@ int chime_connect_endpoint(chime_sock **out, const chime_endpoint *to, const str
 	if (err < 0)
 		return err;
 	r.set = &to->set;
+	r.scheme = (int)to->scheme;
 	int n = chime_endpoint_resolve(to, false, chime__time_left(r.deadline), r.targets, CHIME_TARGETS);
 	if (n < 0) {
 		chime_endpoint_print(to, text, sizeof(text));

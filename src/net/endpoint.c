@@ -276,7 +276,8 @@ static int check_ipv6(struct reader *r, const char *p, const char *end)
 /* Whether an empty host does not mean the same as '*': a datagram service answers on loopback unless told otherwise. */
 static bool star_stays(enum chime_scheme scheme)
 {
-	return scheme == CHIME_UDP || scheme == CHIME_UDPLITE || scheme == CHIME_STAMP || scheme == CHIME_RDS;
+	return scheme == CHIME_UDP || scheme == CHIME_UDPLITE || scheme == CHIME_STAMP || scheme == CHIME_RDS ||
+	       scheme == CHIME_ICMP || scheme == CHIME_IP;
 }
 
 /* Reads the host of [*p, end), and moves *p behind it. */
@@ -431,6 +432,7 @@ int chime_endpoint_parse(chime_endpoint *out, const char *text, const struct chi
 	out->fd = -1;
 	out->set.mode = out->set.backlog = out->set.rcvbuf = out->set.sndbuf = out->set.udp_port = -1;
 	out->set.coverage = out->set.min_coverage = -1;
+	out->set.ttl = out->set.loop = -1;
 
 	err = read_service(&r, &p);
 	if (err == 0)

@@ -50,6 +50,7 @@ static int read_option(struct reader *r, struct query *q, const char *p, const c
 	char value[sizeof r->e->options], why[144];
 	const struct chime_option *own, *o;
 	void *base = &r->e->set;
+	chime_addr source;
 	int err;
 
 	if (name_len == 0)
@@ -81,6 +82,10 @@ static int read_option(struct reader *r, struct query *q, const char *p, const c
 	err = chime_option_set(o, base, value, why, sizeof why);
 	if (err < 0)
 		return reader_bad(r, err, text, "%s: %s", o->name, why);
+
+	if (own && own->offset == offsetof(struct chime_endpoint_settings, source) &&
+	    chime_addr_ip(&source, AF_UNSPEC, value, 0) < 0)
+		return reader_bad(r, CHIME_ESYNTAX, text, "source: expected a numeric address, such as 192.0.2.1");
 
 	if (own)
 		chime_option_print(own, base, value, sizeof value);

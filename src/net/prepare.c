@@ -5,7 +5,9 @@
 #include <linux/sctp.h>
 #include <linux/tipc.h>
 #include <linux/vm_sockets.h>
+#include <netinet/icmp6.h>
 #include <netinet/in.h>
+#include <netinet/ip_icmp.h>
 #include <sys/socket.h>
 
 #define ROOM                                                                                                           \
@@ -14,6 +16,8 @@
 /* linux/udp.h has them, and clashes with netinet/udp.h */
 #define UDPLITE_SENDS 10
 #define UDPLITE_TAKES 11
+/* linux/icmp.h has it, and clashes with netinet/ip_icmp.h */
+#define TYPES_KEPT_OUT 1 /* ICMP_FILTER: a bit for each type */
 
 static int set_int(int fd, int level, int name, int value)
 {
@@ -53,4 +57,15 @@ int chime__prepare_coverage(int fd, int protocol, const struct chime_endpoint_se
 	if (err == 0 && set->min_coverage >= 0)
 		err = set_int(fd, IPPROTO_UDPLITE, UDPLITE_TAKES, (int)set->min_coverage);
 	return err;
+}
+
+int chime__prepare_icmp(int fd, int family, bool requests)
+{
+	const uint32_t kept_out = ~(1u << (requests ? ICMP_ECHO : ICMP_ECHOREPLY));
+	struct icmp6_filter filter;
+	if (family == AF_INET)
+		return setsockopt(fd, SOL_RAW, TYPES_KEPT_OUT, &kept_out, sizeof kept_out) < 0 ? -errno : 0;
+	ICMP6_FILTER_SETBLOCKALL(&filter);
+	ICMP6_FILTER_SETPASS(requests ? ICMP6_ECHO_REQUEST : ICMP6_ECHO_REPLY, &filter);
+	return setsockopt(fd, IPPROTO_ICMPV6, ICMP6_FILTER, &filter, sizeof filter) < 0 ? -errno : 0;
 }

@@ -18,4 +18,7 @@ void chime__prepare_kind(int fd, int family, int type, int protocol);
 /* UDP-Lite's coverage, as the endpoint asks for it. 0 or -errno. */
 int chime__prepare_coverage(int fd, int protocol, const struct chime_endpoint_settings *set);
 
+/* A raw socket of ICMP or ICMPv6 gets echo requests alone, or echo replies alone. 0 or -errno. */
+int chime__prepare_icmp(int fd, int family, bool requests);
+
 #endif

@@ -4,6 +4,7 @@
 #include "net/sock.h"
 
 #include <errno.h>
+#include <net/if.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -139,6 +140,40 @@ int chime_resolve(const char *host, int port, int family, int type, int protocol
 	return resolve_into(&t, host, port, family, timeout_ns);
 }
 
+/* Where the text cannot say it: the protocol of a raw socket, and the interface of an address that needs one. */
+static int finish_targets(const chime_endpoint *e, struct chime_target *t, int n)
+{
+	for (int i = 0; i < n; i++) {
+		struct sockaddr_in6 *in6 = &t[i].addr.u.in6;
+		if (e->scheme == CHIME_ICMP && t[i].family == AF_INET6)
+			t[i].protocol = IPPROTO_ICMPV6;
+		if (e->scheme == CHIME_IP)
+			t[i].protocol = e->port;
+		if (!e->set.interface[0] || chime_addr_family(&t[i].addr) != AF_INET6 || in6->sin6_scope_id)
+			continue;
+		if (!IN6_IS_ADDR_LINKLOCAL(&in6->sin6_addr) && !IN6_IS_ADDR_MULTICAST(&in6->sin6_addr))
+			continue;
+		in6->sin6_scope_id = if_nametoindex(e->set.interface);
+		if (in6->sin6_scope_id == 0)
+			return -ENODEV;
+	}
+	return n;
+}
+
+static int resolve_ip(const chime_endpoint *e, struct targets *t, bool passive, int64_t timeout_ns)
+{
+	bool star = strcmp(e->host, "*") == 0, raw = t->type == SOCK_RAW;
+	int port = raw ? 0 : e->port;
+	/* 0 is no protocol, and a socket of 255 only sends, headers and all: raw(7). */
+	if (e->scheme == CHIME_IP && (e->port == 0 || e->port == IPPROTO_RAW))
+		return -EPROTONOSUPPORT;
+	if (e->host[0] && !star)
+		return resolve_into(t, e->host, port, e->family, timeout_ns);
+	/* A service that answers without a connection is never on every address unless '*' says so; RDS never is. */
+	bool answers = ((t->type == SOCK_DGRAM || raw) && !star) || t->socket_family == AF_RDS;
+	return add_plain(t, e->family, port, passive && !answers, passive && answers);
+}
+
 int chime_endpoint_resolve(const chime_endpoint *e, bool passive, int64_t timeout_ns, struct chime_target *out, int max)
 {
 	const struct chime_scheme_info *info = chime_scheme_info(e->scheme);
@@ -150,12 +185,8 @@ int chime_endpoint_resolve(const chime_endpoint *e, bool passive, int64_t timeou
 	if (max < 1 || timeout_ns < CHIME_FOREVER)
 		return -EINVAL;
 	if (info->ip) {
-		bool star = strcmp(e->host, "*") == 0;
-		if (e->host[0] && !star)
-			return resolve_into(&t, e->host, e->port, e->family, timeout_ns);
-		/* A datagram service that answers is never on every address unless '*' says so; RDS never is. */
-		bool answers = (info->type == SOCK_DGRAM && !star) || info->family == AF_RDS;
-		return add_plain(&t, e->family, e->port, passive && !answers, passive && answers);
+		err = resolve_ip(e, &t, passive, timeout_ns);
+		return err < 0 ? err : finish_targets(e, out, err);
 	}
 	switch (info->family) {
 	case AF_UNIX:

@@ -32,10 +32,8 @@ static const struct chime_scheme_info infos[CHIME_SCHEMES] = {
 	[CHIME_RDS] = { "rds", AF_RDS, SOCK_SEQPACKET, 0, true, true, false, true, NULL },
 	[CHIME_RDM] = { "rdm", AF_UNSPEC, SOCK_RDM, IPPROTO_SCTP, true, true, false, false,
 			LATER("reliable messages come with a later one; udp:// is nearest") },
-	[CHIME_ICMP] = { "icmp", AF_UNSPEC, SOCK_RAW, IPPROTO_ICMP, true, true, false, false,
-			 LATER("raw sockets come with a later one") },
-	[CHIME_IP] = { "ip", AF_UNSPEC, SOCK_RAW, 0, true, true, false, false,
-		       LATER("raw sockets come with a later one") },
+	[CHIME_ICMP] = { "icmp", AF_UNSPEC, SOCK_RAW, IPPROTO_ICMP, true, true, false, true, NULL },
+	[CHIME_IP] = { "ip", AF_UNSPEC, SOCK_RAW, 0, true, true, false, true, NULL },
 	[CHIME_STAMP] = { "stamp", AF_UNSPEC, SOCK_DGRAM, IPPROTO_UDP, true, true, false, false,
 			  LATER("RFC 8762 test packets come with a later one; udp:// carries the stamp service") },
 	[CHIME_FD] = { "fd", AF_UNSPEC, 0, 0, false, false, false, false,
@@ -135,6 +133,8 @@ const char *chime__scheme_guess(const char *name, size_t len)
 	 FOR(VSOCK) | FOR(VSOCK_SEQPACKET) | FOR(TIPC) | FOR(TIPC_SEQPACKET))
 #define FOR_PORTS                                                                                                      \
 	(FOR(TCP) | FOR(UDP) | FOR(UDPLITE) | FOR(MPTCP) | FOR(SCTP) | FOR(SCTP_SEQPACKET) | FOR(TLS) | FOR(STAMP))
+#define FOR_PACKETS (FOR(UDP) | FOR(UDPLITE) | FOR(ICMP) | FOR(IP))
+#define FOR_GROUPS (FOR(UDP) | FOR(UDPLITE))
 #define FOR_ENCAPSULATED (FOR(RDM) | FOR(SCTP_SEQPACKET))
 #define FOR_OPENED ~FOR(FD)
 
@@ -143,8 +143,12 @@ const char *chime__scheme_guess(const char *name, size_t len)
 #define WORDS_CONNECTED "schemes with connections"
 #define WORDS_PORTS "tcp, udp, udplite, mptcp, sctp, tls and stamp"
 #define WORDS_UDPLITE "udplite"
+#define WORDS_PACKETS "udp, udplite, icmp and ip"
+#define WORDS_GROUPS "udp and udplite"
 #define WORDS_ENCAPSULATED "rdm and sctp+seqpacket"
 #define WORDS_OPENED "all schemes but fd"
+
+static const char *const no_yes[] = { "no", "yes", NULL };
 
 static const struct chime_option options[] = {
 	{ "mode", CHIME_OPTION_OCTAL, SETTING(mode), 0, 0777, NULL, false, "OCTAL",
@@ -164,6 +168,16 @@ static const struct chime_option options[] = {
 	  "bytes that the checksum of what is received must cover, 0 all, for " WORDS_UDPLITE " (default: any)" },
 	{ "udp", CHIME_OPTION_INT, SETTING(udp_port), 1, 65535, NULL, false, "PORT",
 	  "UDP port that carries SCTP, for " WORDS_ENCAPSULATED " (default: 9899)" },
+	{ "if", CHIME_OPTION_TEXT, SETTING(interface), 0, 15, NULL, false, "NAME",
+	  "the interface for groups, or else the only one, for " WORDS_PACKETS " (default: as the routes say)" },
+	{ "ttl", CHIME_OPTION_INT, SETTING(ttl), 0, 255, NULL, false, "N",
+	  "TTL or hop limit of what is sent, for " WORDS_PACKETS " (default: the system's; 1 to groups)" },
+	{ "loop", CHIME_OPTION_CHOICE, SETTING(loop), 0, 0, no_yes, false, "yes|no",
+	  "members of the group on this machine get what is sent, for " WORDS_GROUPS " (default: yes)" },
+	{ "source", CHIME_OPTION_TEXT, SETTING(source), 0, 63, NULL, false, "ADDR",
+	  "the one sender to the group that is heard, for " WORDS_GROUPS " (default: any)" },
+	{ "broadcast", CHIME_OPTION_BOOL, SETTING(broadcast), 0, 0, NULL, false, "yes|no",
+	  "send to IPv4 broadcast addresses, and answer what came to one, for " WORDS_GROUPS " (default: no)" },
 	{ .name = NULL },
 };
 
@@ -176,6 +190,9 @@ static const struct {
 	{ FOR_OPENED, WORDS_OPENED },    { FOR_OPENED, WORDS_OPENED },
 	{ FOR_PORTS, WORDS_PORTS },      { FOR(UDPLITE), WORDS_UDPLITE },
 	{ FOR(UDPLITE), WORDS_UDPLITE }, { FOR_ENCAPSULATED, WORDS_ENCAPSULATED },
+	{ FOR_PACKETS, WORDS_PACKETS },  { FOR_PACKETS, WORDS_PACKETS },
+	{ FOR_GROUPS, WORDS_GROUPS },    { FOR_GROUPS, WORDS_GROUPS },
+	{ FOR_GROUPS, WORDS_GROUPS },
 };
 
 _Static_assert(sizeof options / sizeof options[0] == sizeof takers / sizeof takers[0] + 1, "a taker for each option");

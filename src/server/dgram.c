@@ -3,6 +3,7 @@
 
 #include "fault.h"
 #include "net/prepare.h"
+#include "server/envelope.h"
 #include "server/outbox.h"
 #include "server/steer.h"
 
@@ -13,8 +14,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define UDP_MAX_V4 65507                    /* 65535 less the headers of IPv4 and UDP */
-#define UDP_MAX_V6 65527                    /* IPv6's length does not count its own header */
+#define UDP_MAX_V4 65507 /* 65535 less the headers of IPv4 and UDP */
+#define UDP_MAX_V6 65527 /* IPv6's length does not count its own header */
+#define RAW_MAX_V4 65515 /* IPv4's header alone */
+#define RAW_MAX_V6 65535
 #define UNIX_MAX (CHIME_MESSAGE_MAX + 4096) /* what listen.c makes room for */
 #define AGAIN_NS TIMER_TICK_NS              /* until receiving is tried again, after it failed */
 
@@ -25,11 +28,13 @@ struct dgram {
 	struct chime_timer again; /* receiving, after it failed */
 	bool ip;                  /* judged by the guard */
 	bool v6;                  /* IPv4 peers are mapped */
+	bool many;                /* what was sent to a group or to broadcast is answered: it was asked for */
 	bool read_done;           /* draining: nothing more is read */
 	uint64_t drained;         /* messages read while draining */
 	struct guard guard;
 	struct drops drops;
 	struct outbox outbox;
+	struct envelope envelope;
 	const struct op_msg *current; /* the message that the service is looking at */
 };
 
@@ -66,6 +71,8 @@ static size_t longest(const struct dgram *d, const chime_addr *peer)
 		return CHIME__TIPC_MAX;
 	if (!d->ip)
 		return UNIX_MAX;
+	if (d->envelope.raw)
+		return d->v6 ? RAW_MAX_V6 : RAW_MAX_V4;
 	if (chime_addr_family(peer) == AF_INET6 && !IN6_IS_ADDR_V4MAPPED(&peer->u.in6.sin6_addr))
 		return UDP_MAX_V6;
 	return UDP_MAX_V4;
@@ -80,7 +87,7 @@ static bool judge(struct dgram *d, const struct op_msg *m)
 	}
 	if (!d->ip)
 		return true;
-	if (m->to_many) {
+	if (m->to_many && !d->many) {
 		chime__drop(&d->drops, DROP_MANY, 1, &m->peer, 0);
 		return false;
 	}
@@ -98,20 +105,28 @@ static bool judge(struct dgram *d, const struct op_msg *m)
 
 static void refused(struct dgram *d, const struct op_msg *m, int err)
 {
-	enum drop kind = err == -ELOOP                               ? DROP_LOOP
+	bool answers_come = d->envelope.raw && !d->envelope.icmp;
+	enum drop kind = err == -ELOOP                               ? answers_come ? DROP_ANSWER : DROP_LOOP
 			 : err == -EMSGSIZE || err == CHIME_ETOOLONG ? DROP_LONG
 								     : DROP_SERVICE;
 	chime__drop(&d->drops, kind, 1, &m->peer, err);
 }
 
 /* Has the service answer m. */
-static void answer(struct dgram *d, const struct op_msg *m, int64_t time_ns)
+static void answer(struct dgram *d, struct op_msg *m, int64_t time_ns)
 {
 	struct chime_reply r;
+	int err = chime__envelope_open(&d->envelope, m);
+	if (err < 0) {
+		if (err != -EAGAIN)
+			chime__drop(&d->drops, DROP_BROKEN, 1, &m->peer, err);
+		return;
+	}
 	struct chime_input in = { .data = m->data,
 				  .len = m->len,
 				  .time_ns = time_ns,
 				  .message = true,
+				  .answers_come = d->envelope.raw && !d->envelope.icmp,
 				  .config = d->base.served->config,
 				  .peer = &m->peer,
 				  .conn = &d->base };
@@ -120,16 +135,17 @@ static void answer(struct dgram *d, const struct op_msg *m, int64_t time_ns)
 		return;
 	/* As it is before the service sends something of its own, which goes behind the reply. */
 	bool waits = chime__outbox_waits(&d->outbox, &m->peer);
-	reply_init(&r, m->buf->iov, BUF_IOVS, m->buf->scratch, BUF_SCRATCH);
+	chime__envelope_begin(&d->envelope, m, &r);
 	d->current = m;
-	ssize_t err = d->base.served->service->received(&in, &r);
+	ssize_t used = d->base.served->service->received(&in, &r);
 	d->current = NULL;
-	if (err < 0) {
-		refused(d, m, (int)err);
+	if (used < 0) {
+		refused(d, m, (int)used);
 		return;
 	}
 	if (!r.answer)
 		return;
+	chime__envelope_end(&d->envelope, m, &r);
 	if (m->peer.len <= sizeof(sa_family_t)) {
 		chime__drop(&d->drops, DROP_NAMELESS, 1, &m->peer, 0);
 		return;
@@ -235,6 +251,10 @@ int chime__dgram_sendto(struct dgram *d, const void *buf, size_t len, const chim
 		return -EPIPE;
 	if (to->len <= sizeof(sa_family_t))
 		return -EDESTADDRREQ;
+	if (d->envelope.icmp) /* an echo reply that nobody asked for */
+		return -EOPNOTSUPP;
+	if (d->envelope.raw && chime_addr_family(to) != d->envelope.family)
+		return -EAFNOSUPPORT;
 	if (len > longest(d, to))
 		return -EMSGSIZE;
 	m.peer = native(d, to);
@@ -254,7 +274,8 @@ static size_t least(size_t ours, uint64_t allowed)
 int chime__dgram_open(struct chime_worker *w, const struct served *served, struct listen_sock *sock,
 		      const uint16_t *ports, unsigned port_count)
 {
-	int64_t total = w->config->datagram_rate_total, workers = served->set.workers ? served->set.workers : 1;
+	int64_t total = w->config->datagram_rate_total,
+		workers = served->set.workers && !sock->shared ? served->set.workers : 1;
 	int fd = sock->fds[w->number];
 	if (fd < 0)
 		return 0;
@@ -264,10 +285,14 @@ int chime__dgram_open(struct chime_worker *w, const struct served *served, struc
 	d->base = (struct chime_conn){ .worker = w, .served = served, .fd = fd, .datagram = true, .state = DGRAM_OPEN };
 	d->ip = sock->family == AF_INET || sock->family == AF_INET6;
 	d->v6 = sock->family == AF_INET6;
+	d->many = sock->many;
+	d->envelope = (struct envelope){ .raw = sock->type == SOCK_RAW,
+					 .icmp = served->endpoint.scheme == CHIME_ICMP,
+					 .family = sock->family };
 	d->recv = (struct op){ .done = on_received,
 			       .fd = fd,
 			       .kind = OP_RECV_MSGS,
-			       .flags = d->ip && chime_addr_is_any(&sock->addr) ? OP_PKTINFO : 0 };
+			       .flags = d->ip && (sock->many || chime_addr_is_any(&sock->addr)) ? OP_PKTINFO : 0 };
 	d->drops = (struct drops){ .worker = w, .endpoint = &served->endpoint };
 	chime__outbox_init(&d->outbox, w, &d->drops, fd, d->ip, least(DGRAM_QUEUE_BYTES, w->queue_max),
 			   least(DGRAM_QUEUE_PEER, w->config->queue_conn_max), on_moved);
@@ -275,6 +300,7 @@ int chime__dgram_open(struct chime_worker *w, const struct served *served, struc
 	if (d->ip)
 		err = chime__guard_init(&d->guard, served->rate, total > 0 ? (total + workers - 1) / workers : 0, ports,
 					port_count);
+	d->guard.portless = d->envelope.raw;
 	if (err == 0)
 		err = op_submit(&w->loop, &d->recv);
 	if (err < 0) {

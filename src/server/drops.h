@@ -12,8 +12,10 @@ enum drop {
 	DROP_MANY,
 	DROP_NAMELESS,
 	DROP_LOOP,
+	DROP_ANSWER, /* ip://: what comes there by nature */
 	DROP_RATE,
 	DROP_LONG,
+	DROP_BROKEN,
 	DROP_QUEUE,
 	DROP_SEND,
 	DROP_STALL,

@@ -208,7 +208,7 @@ enum guard_verdict chime__guard_judge(struct guard *g, const chime_addr *peer, i
 	default:
 		return GUARD_SOURCE;
 	}
-	if (!unicast || bad_port(g, port))
+	if (!unicast || (!g->portless && bad_port(g, port)))
 		return GUARD_SOURCE;
 	return within_rates(g, prefix, now_ns) ? GUARD_ANSWER : GUARD_RATE;
 }

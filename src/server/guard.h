@@ -27,6 +27,7 @@ struct guard {
 	int64_t total_full_at_ns;
 	const uint16_t *served; /* the UDP ports of this server, sorted */
 	unsigned served_count;
+	bool portless;                /* raw sockets: sources have no port to be judged */
 	struct guard_bucket *buckets; /* GUARD_BUCKETS, in sets of 8; the fullest of a set makes room */
 };
 

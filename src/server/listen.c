@@ -1,6 +1,7 @@
 /* Opens the sockets of an endpoint: each of its addresses, once for every worker, or nothing at all. */
 #include "server/listen.h"
 
+#include "net/group.h"
 #include "net/prepare.h"
 #include "server/holder.h"
 
@@ -51,10 +52,25 @@ static int say(const struct opening *o, int err, const char *fmt, ...)
 	return err;
 }
 
-/* Whether the kernel shares out a port among the sockets of one owner (SO_REUSEPORT), so that each worker has its own. */
-static bool has_siblings(const struct chime_target *t)
+static bool is_ip(const struct chime_target *t)
 {
-	return (t->family == AF_INET || t->family == AF_INET6) &&
+	return t->family == AF_INET || t->family == AF_INET6;
+}
+
+/* What comes to t comes from one to many: the endpoint names a group, or says that it is about broadcast. */
+static bool is_many(const struct opening *o, const struct chime_target *t)
+{
+	return is_ip(t) && t->type == SOCK_DGRAM &&
+	       (chime_addr_is_multicast(&t->addr) || chime_addr_is_broadcast(&t->addr) || o->e->set.broadcast);
+}
+
+/*
+ * Whether the kernel shares out a port among the sockets of one owner (SO_REUSEPORT), so that each worker has its own. What is
+ * sent to many it gives to each of them, and raw sockets get all of their protocol: several would answer several times.
+ */
+static bool has_siblings(const struct opening *o, const struct chime_target *t)
+{
+	return is_ip(t) && !is_many(o, t) &&
 	       (t->protocol == IPPROTO_TCP || t->protocol == IPPROTO_MPTCP || t->type == SOCK_DGRAM);
 }
 
@@ -82,7 +98,7 @@ static int say_failed(const struct opening *o, const char *op, const struct chim
 	switch (err) {
 	case -EADDRINUSE:
 		if (t->family != AF_UNIX &&
-		    !has_siblings(t)) /* no table of the kernel's names them in a form that we read */
+		    !has_siblings(o, t)) /* no table of the kernel's names them in a form that we read */
 			return say(o, err, "%s %s: address in use", op, at);
 		if (t->family == AF_UNIX)
 			chime__holder_of_unix(&h, &t->addr);
@@ -96,7 +112,14 @@ static int say_failed(const struct opening *o, const char *op, const struct chim
 			return say(o, err, "%s %s: types of TIPC below 64 are its own", op, at);
 		if (port > 0 && port < unprivileged_start())
 			return say(o, err, "%s %s: permission denied, needs CAP_NET_BIND_SERVICE or root", op, at);
+		if (t->type == SOCK_RAW)
+			return say(o, err, "%s %s: permission denied, raw sockets need CAP_NET_RAW or root", op, at);
 		return say(o, err, "%s %s: %s", op, at, chime_strerror(err));
+	case -ENODEV:
+		if (o->e->set.interface[0])
+			return say(o, err, "%s %s: no interface \"%s\", or the group is not to be had there", op, at,
+				   o->e->set.interface);
+		return say(o, err, "%s %s: no route says by which interface: name one, as in ?if=eth0", op, at);
 	case -EADDRNOTAVAIL:
 		if (t->family == AF_VSOCK)
 			return say(o, err,
@@ -139,7 +162,7 @@ static void set_int(int fd, int level, int name, int64_t value)
 static void set_options(const struct opening *o, int fd, const struct chime_target *t)
 {
 	const struct chime_endpoint_settings *set = &o->e->set;
-	bool any = chime_addr_is_any(&t->addr);
+	bool any = chime_addr_is_any(&t->addr) || is_many(o, t);
 	int64_t sndbuf = set->sndbuf;
 	chime__prepare_kind(fd, t->family, t->type, t->protocol);
 	(void)chime__prepare_coverage(fd, t->protocol, set);
@@ -149,13 +172,14 @@ static void set_options(const struct opening *o, int fd, const struct chime_targ
 		set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
 		set_int(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
 	}
-	if (t->type == SOCK_DGRAM && t->family == AF_INET) {
+	bool messages = t->type == SOCK_DGRAM || t->type == SOCK_RAW;
+	if (messages && t->family == AF_INET) {
 		set_int(fd, IPPROTO_IP, IP_MULTICAST_ALL,
 			0); /* one request to a group must not draw every server's answer */
 		if (any)
 			set_int(fd, IPPROTO_IP, IP_PKTINFO, 1);
 	}
-	if (t->type == SOCK_DGRAM && t->family == AF_INET6) {
+	if (messages && t->family == AF_INET6) {
 		set_int(fd, IPPROTO_IPV6, IPV6_MULTICAST_ALL, 0);
 		set_int(fd, IPPROTO_IP, IP_MULTICAST_ALL, 0);
 		if (any)
@@ -169,18 +193,38 @@ static void set_options(const struct opening *o, int fd, const struct chime_targ
 		set_int(fd, SOL_SOCKET, SO_SNDBUF, sndbuf);
 }
 
+/* What the endpoint says of interface, hops and groups: unlike buffers, no mere preference. */
+static int set_group(const struct opening *o, int fd, const struct chime_target *t)
+{
+	const char *what;
+	if (!is_ip(t) || t->type == SOCK_STREAM)
+		return 0;
+	int err = chime__group_settings(fd, &t->addr, &o->e->set, &what);
+	if (err == -EPERM)
+		return say(o, err, "%s=%s: permission denied, needs CAP_NET_RAW or root", what, o->e->set.interface);
+	return err < 0 ? say_failed(o, what, t, err) : 0;
+}
+
 static int make_socket(const struct opening *o, const struct chime_target *t)
 {
 	int only = !o->dual;
 	int fd = socket(t->family, t->type | SOCK_NONBLOCK | SOCK_CLOEXEC, t->protocol);
 	if (fd < 0)
 		return say_failed(o, "socket", t, -errno);
-	if (t->family == AF_INET6 && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &only, sizeof only) < 0) {
+	if (t->family == AF_INET6 && t->type != SOCK_RAW &&
+	    setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &only, sizeof only) < 0) {
 		int err = -errno;
 		close(fd);
 		return say_failed(o, "setsockopt", t, err);
 	}
 	set_options(o, fd, t);
+	if (o->e->scheme == CHIME_ICMP)
+		(void)chime__prepare_icmp(fd, t->family, true); /* else we see to it ourselves */
+	int err = set_group(o, fd, t);
+	if (err < 0) {
+		close(fd);
+		return err;
+	}
 	return fd;
 }
 
@@ -204,7 +248,7 @@ static int keep_path(const struct opening *o, const char *path)
 /* first: of its address. It is bound alone, so that another server's port is not shared by accident. */
 static int open_socket(const struct opening *o, const struct chime_target *t, bool first)
 {
-	bool ip = t->family == AF_INET || t->family == AF_INET6;
+	bool ip = is_ip(t);
 	const char *op = "bind";
 	int one = 1, err = 0, fd = make_socket(o, t);
 	if (fd < 0)
@@ -229,10 +273,14 @@ static int open_socket(const struct opening *o, const struct chime_target *t, bo
 		err = -errno;
 	}
 	/* From here on for siblings, which the kernel asks for when they are bound, and when it listens. */
-	if (err == 0 && has_siblings(t) && first && o->workers > 1 &&
+	if (err == 0 && has_siblings(o, t) && first && o->workers > 1 &&
 	    setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one) < 0) {
 		op = "setsockopt";
 		err = -errno;
+	}
+	if (err == 0 && is_ip(t) && t->type == SOCK_DGRAM && chime_addr_is_multicast(&t->addr)) {
+		op = "join";
+		err = chime__group_serve(fd, &t->addr, &o->e->set);
 	}
 	if (err == 0 && chime_scheme_info(o->e->scheme)->connected) {
 		op = "listen";
@@ -252,18 +300,19 @@ static int open_socket(const struct opening *o, const struct chime_target *t, bo
 static int open_target(struct opening *o, struct chime_target t, int *port)
 {
 	struct listen_sock *s = &o->set->socks[o->set->n];
-	bool ip = chime_addr_port(&t.addr) >= 0, siblings = has_siblings(&t);
+	bool siblings = has_siblings(o, &t), ports = chime_addr_port(&t.addr) >= 0 && t.type != SOCK_RAW;
 	*s = (struct listen_sock){ .family = t.family,
 				   .type = t.type,
 				   .protocol = t.protocol,
 				   .connected = chime_scheme_info(o->e->scheme)->connected,
+				   .many = is_many(o, &t),
 				   .shared = !siblings };
 	s->fds = malloc(o->workers * sizeof *s->fds);
 	if (!s->fds)
 		return say(o, -ENOMEM, "%s", chime_strerror(-ENOMEM));
 	memset(s->fds, -1, o->workers * sizeof *s->fds);
 	o->set->n++;
-	if (ip && chime_addr_port(&t.addr) == 0)
+	if (ports && chime_addr_port(&t.addr) == 0)
 		chime_addr_set_port(&t.addr, *port);
 	s->addr = t.addr;
 	for (unsigned i = 0; i < o->workers; i++) {
@@ -282,7 +331,9 @@ static int open_target(struct opening *o, struct chime_target t, int *port)
 		s->addr.len = sizeof s->addr.u;
 		if (getsockname(fd, &s->addr.u.sa, &s->addr.len) < 0)
 			return say_failed(o, "getsockname", &t, -errno);
-		if (ip) {
+		if (t.type == SOCK_RAW)
+			chime_addr_set_port(&s->addr, 0); /* the kernel puts the protocol there */
+		if (ports) {
 			*port = chime_addr_port(&s->addr);
 			chime_addr_set_port(&t.addr, *port); /* what the siblings bind */
 		}
@@ -309,6 +360,18 @@ static void take_vsock_port(const struct listen_set *set, chime_endpoint *e)
 		return;
 	memcpy(&vm, &set->socks[0].addr.u, sizeof vm);
 	e->number[1] = vm.svm_port;
+}
+
+/* Without ports one socket cannot take both families, and broadcast is IPv4's alone. */
+static int split_targets(chime_endpoint *e, bool loopback, struct chime_target *out)
+{
+	chime_endpoint any = *e;
+	any.host[0] = 0;
+	if (!loopback)
+		strcpy(any.host, "*");
+	if (e->set.broadcast)
+		any.family = AF_INET;
+	return chime_endpoint_resolve(&any, true, 0, out, CHIME_TARGETS);
 }
 
 static int any_targets(const chime_endpoint *e, const struct chime_scheme_info *info, bool loopback,
@@ -363,7 +426,7 @@ static int open_ip(struct opening *o, chime_endpoint *e, const struct chime_targ
 		bool chosen;
 		int err = open_all(o, targets, n, &port, &chosen);
 		if (err == 0) {
-			e->port = port;
+			e->port = port; /* of raw schemes it stays what it was */
 			return 0;
 		}
 		if (e->port != 0 || err != -EADDRINUSE || !chosen || i >= PORT_TRIES)
@@ -394,8 +457,11 @@ static int open_any(struct opening *o, chime_endpoint *e, const struct chime_sch
 static int open_resolved(struct opening *o, chime_endpoint *e, const struct chime_scheme_info *info, bool loopback)
 {
 	struct chime_target targets[CHIME_TARGETS];
-	int n = loopback ? any_targets(e, info, true, targets)
-			 : chime_endpoint_resolve(e, true, RESOLVE_NS, targets, CHIME_TARGETS);
+	bool split = info->type == SOCK_RAW || e->set.broadcast;
+	bool any = !e->host[0] || !strcmp(e->host, "*");
+	int n = any && split ? split_targets(e, loopback, targets)
+		: loopback   ? any_targets(e, info, true, targets)
+			     : chime_endpoint_resolve(e, true, RESOLVE_NS, targets, CHIME_TARGETS);
 	if (n < 0)
 		return say(o, n, "resolve %s: %s", e->host, chime_strerror(n));
 	return open_ip(o, e, targets, n);
@@ -406,8 +472,9 @@ int chime__listen_open(struct listen_set *out, chime_endpoint *e, unsigned worke
 	const struct chime_scheme_info *info = chime_scheme_info(e->scheme);
 	struct opening o = { .set = out, .e = e, .workers = workers, .why = why, .why_size = why_size };
 	bool any = info->ip && (!e->host[0] || !strcmp(e->host, "*"));
-	/* A datagram service answers whoever is named as sender; RDS has no any address. */
-	bool loopback = any && !e->host[0] && (info->type == SOCK_DGRAM || info->family == AF_RDS);
+	/* A service without connections answers whoever is named as sender; RDS has no any address. */
+	bool raw = info->type == SOCK_RAW;
+	bool loopback = any && !e->host[0] && (info->type == SOCK_DGRAM || raw || info->family == AF_RDS);
 	int err;
 	*out = (struct listen_set){ .workers = workers, .claim.pin = -1 };
 	if (why_size)
@@ -421,7 +488,7 @@ int chime__listen_open(struct listen_set *out, chime_endpoint *e, unsigned worke
 	out->socks = calloc(CHIME_TARGETS, sizeof *out->socks);
 	if (!out->socks)
 		return say(&o, -ENOMEM, "%s", chime_strerror(-ENOMEM));
-	if (any && !loopback)
+	if (any && !loopback && !raw && !e->set.broadcast)
 		err = open_any(&o, e, info);
 	else
 		err = open_resolved(&o, e, info, loopback);

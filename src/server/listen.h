@@ -13,6 +13,7 @@ struct listen_sock {
 	int family, type, protocol;
 	chime_addr addr; /* as bound: with the real port. TIPC: the name that is served */
 	bool connected;  /* connections are accepted from it; else messages are received from it */
+	bool many;       /* what is sent to a group or to broadcast is to be answered: the endpoint says so */
 	bool shared; /* one socket that all workers accept from, each by a duplicate of its own: where the kernel does not share
 			out a port among sockets, as it does for TCP and UDP */
 	int *fds; /* [workers]; non-blocking, close-on-exec. A shared socket for messages is the first worker's alone, so

@@ -3,6 +3,7 @@
 
 #include "server/acceptor.h"
 #include "server/dgram.h"
+#include "server/envelope.h"
 
 #include <chime/stamp.h>
 #include <errno.h>
@@ -16,7 +17,8 @@
 #include <sys/resource.h>
 
 #define WORKERS_MAX 256
-#define SPARE_FDS 64 /* descriptors that are not for connections: loops, logs, what services open */
+#define RATE_MANY 100 /* answers a second to one source of what it sent to a group or to broadcast */
+#define SPARE_FDS 64  /* descriptors that are not for connections: loops, logs, what services open */
 
 static int cores(void)
 {
@@ -190,6 +192,16 @@ static void free_served(struct served *v)
 	free(v);
 }
 
+/* What is sent to many is answered by many: each of them answers less. */
+static int64_t default_rate(const chime_server *s, const chime_endpoint *e)
+{
+	int64_t rate = s->config.datagram_rate;
+	chime_addr at;
+	bool many = e->set.broadcast || (chime_addr_ip(&at, AF_UNSPEC, e->host, 0) == 0 &&
+					 (chime_addr_is_multicast(&at) || chime_addr_is_broadcast(&at)));
+	return many && (rate == 0 || rate > RATE_MANY) ? RATE_MANY : rate;
+}
+
 static int parse_served(struct served *v, chime_server *s, const char *text, const void *config,
 			struct chime_endpoint_error *error)
 {
@@ -201,7 +213,7 @@ static int parse_served(struct served *v, chime_server *s, const char *text, con
 		bad(error, err, "no memory");
 	} else {
 		struct served_options *own = (struct served_options *)base;
-		own->rate = s->config.datagram_rate;
+		own->rate = -1;
 		own->idle_timeout_ns = s->config.idle_timeout_ns;
 		if (!config)
 			config = service->config_default;
@@ -214,7 +226,7 @@ static int parse_served(struct served *v, chime_server *s, const char *text, con
 			  chime_scheme_info(v->endpoint.scheme)->name, chime_scheme_info(v->endpoint.scheme)->lacks);
 	if (err == 0) {
 		struct served_options *own = (struct served_options *)base;
-		v->rate = own->rate;
+		v->rate = own->rate >= 0 ? own->rate : default_rate(s, &v->endpoint);
 		v->idle_timeout_ns = own->idle_timeout_ns;
 		if (v->endpoint.set.backlog < 0 && s->config.backlog > 0)
 			v->endpoint.set.backlog = s->config.backlog;
@@ -224,6 +236,10 @@ static int parse_served(struct served *v, chime_server *s, const char *text, con
 		else
 			err = bad(error, -ENOMEM, "no memory");
 	}
+	if (err == 0 && v->endpoint.scheme == CHIME_IP && !service->marks)
+		err = bad(error, -EINVAL,
+			  "%s cannot be served on ip://: without ports its answers would be taken for requests",
+			  service->name);
 	v->endpoint.service[0] = 0; /* known by now; it would only be printed twice */
 	free(options);
 	free(base);
@@ -402,6 +418,24 @@ static int make_workers(chime_server *s)
 	return err;
 }
 
+/* Who serves icmp:// is told that he is not the only one to answer. */
+static void note_kernel_echoes(const chime_server *s, const struct served *v)
+{
+	struct chime_log_event e = { .level = CHIME_LOG_WARN, .event = "note", .endpoint = &v->endpoint, .count = 1 };
+	if (v->endpoint.scheme != CHIME_ICMP || !s->config.log || s->config.log_level < e.level)
+		return;
+	for (unsigned i = 0; i < v->set.n; i++) {
+		bool six = v->set.socks[i].family == AF_INET6;
+		if (!chime__kernel_echoes(v->set.socks[i].family))
+			continue;
+		e.msg = six ? "the kernel answers echo requests too, without a stamp, and first: sysctl "
+			      "net.ipv6.icmp.echo_ignore_all=1 leaves them to us"
+			    : "the kernel answers echo requests too, without a stamp, and first: sysctl "
+			      "net.ipv4.icmp_echo_ignore_all=1 leaves them to us";
+		s->config.log(s->config.log_arg, &e);
+	}
+}
+
 int chime_server_open(chime_server *s)
 {
 	int err = 0;
@@ -431,6 +465,8 @@ int chime_server_open(chime_server *s)
 		return err;
 	}
 	s->opened = true;
+	for (unsigned i = 0; i < s->served_count; i++)
+		note_kernel_echoes(s, s->served[i]);
 	return 0;
 }
 

@@ -10,12 +10,12 @@ static const struct {
 	const char *name;
 	size_t offset;
 } counters[] = {
-	COUNTER(accepted),     COUNTER(connected),      COUNTER(open),         COUNTER(refused),
-	COUNTER(answers),      COUNTER(received_bytes), COUNTER(sent_bytes),   COUNTER(messages),
-	COUNTER(peer_resets),  COUNTER(errors),         COUNTER(idle_closed),  COUNTER(stalled_ended),
-	COUNTER(queue_ended),  COUNTER(emfile),         COUNTER(cut),          COUNTER(dropped_source),
-	COUNTER(dropped_loop), COUNTER(dropped_rate),   COUNTER(dropped_long), COUNTER(dropped_queue),
-	COUNTER(queued_bytes), COUNTER(workers_turns),
+	COUNTER(accepted),      COUNTER(connected),      COUNTER(open),          COUNTER(refused),
+	COUNTER(answers),       COUNTER(received_bytes), COUNTER(sent_bytes),    COUNTER(messages),
+	COUNTER(peer_resets),   COUNTER(errors),         COUNTER(idle_closed),   COUNTER(stalled_ended),
+	COUNTER(queue_ended),   COUNTER(emfile),         COUNTER(cut),           COUNTER(dropped_source),
+	COUNTER(dropped_loop),  COUNTER(dropped_rate),   COUNTER(dropped_long),  COUNTER(dropped_broken),
+	COUNTER(dropped_queue), COUNTER(queued_bytes),   COUNTER(workers_turns),
 };
 #define COUNTERS (sizeof counters / sizeof *counters)
 

@@ -11,5 +11,6 @@ const chime_service chime__service_discard = {
 	.size = sizeof(chime_service),
 	.name = "discard",
 	.help = "takes what comes and never answers (RFC 863)",
+	.marks = true,
 	.received = discard_received,
 };

@@ -351,10 +351,14 @@ static bool begins_with_stamps(unsigned count, const unsigned char *bytes, size_
 	return false;
 }
 
-/* Two of us would stamp each other's answers for ever. Only IP can be made to: elsewhere nobody can forge a sender. */
+/*
+ * Two of us would stamp each other's answers for ever. Only IP can be made to: elsewhere nobody can forge a sender. One stamp is an
+ * ordinary message, but for where answers come in by nature.
+ */
 static bool is_loop(const struct chime_input *in)
 {
-	return in->peer && in->peer->u.sa.sa_family != AF_UNIX && begins_with_stamps(2, in->data, in->len, in->time_ns);
+	return in->peer && in->peer->u.sa.sa_family != AF_UNIX &&
+	       begins_with_stamps(in->answers_come ? 1 : 2, in->data, in->len, in->time_ns);
 }
 
 /* The length of the first chunk of what is left, 0: it is not complete. */
@@ -433,5 +437,6 @@ const chime_service chime__service_stamp = {
 	.options = stamp_options,
 	.config_size = sizeof(struct chime_stamp_config),
 	.config_default = &stamp_default,
+	.marks = true,
 	.received = stamp_received,
 };

@@ -81,9 +81,16 @@ static const char *const good[][2] = {
 	{ "rdm://h:1?udp=1", "rdm://h:1?udp=1" },
 	{ "icmp://192.0.2.1", "icmp://192.0.2.1" },
 	{ "icmp6://[::1]", "icmp6://[::1]" },
-	{ "icmp://*", "icmp://" },
+	{ "icmp://*", "icmp://*" },
+	{ "icmp://", "icmp://" },
 	{ "ip://h/0", "ip://h/0" },
-	{ "ip://*/255", "ip:///255" },
+	{ "ip://*/255", "ip://*/255" },
+	{ "ip:///253", "ip:///253" },
+	{ "udp://239.1.2.3:9999?if=eth0&ttl=4&loop=no&source=10.0.0.1",
+	  "udp://239.1.2.3:9999?if=eth0&ttl=4&loop=no&source=10.0.0.1" },
+	{ "udp://[ff02::1%2]:1?loop=yes&ttl=0", "udp://[ff02::1%2]:1?loop=yes&ttl=0" },
+	{ "udp://*:1?broadcast=on", "udp://*:1?broadcast=yes" },
+	{ "ip://h/253?ttl=255&if=x", "ip://h/253?ttl=255&if=x" },
 	{ "ip6://[::1]/58", "ip6://[::1]/58" },
 	{ "stamp://", "stamp://:862" },
 	{ "stamp://h", "stamp://h:862" },
@@ -285,6 +292,10 @@ static const struct {
 	{ "ip://h:6", CHIME_ESYNTAX, 6, "expected '/' and a protocol's number from 0 to 255" },
 	{ "ip://h/", CHIME_ESYNTAX, 7, "expected a protocol's number from 0 to 255" },
 	{ "ip://h/tcp", CHIME_ESYNTAX, 7, "expected a protocol's number from 0 to 255" },
+	{ "udp://h:1?ttl=256", -ERANGE, 14, "ttl: expected a whole number from 0 to 255" },
+	{ "udp://h:1?source=h", CHIME_ESYNTAX, 17, "source: expected a numeric address, such as 192.0.2.1" },
+	{ "icmp://h?loop=no", CHIME_ESYNTAX, 9, "expected no loop: it is for udp and udplite" },
+	{ "tcp://h:1?if=lo", CHIME_ESYNTAX, 10, "expected no if: it is for udp, udplite, icmp and ip" },
 	{ "ip://h/256", -ERANGE, 7, "expected a protocol's number from 0 to 255" },
 	{ "ip://h/6/", CHIME_ESYNTAX, 8, "expected the end or '?', not '/', after the protocol" },
 	{ "stamp://h:", CHIME_ESYNTAX, 10, PORT },
@@ -645,8 +656,9 @@ TEST(endpoint_ip_schemes_alone_are_pinned)
 /* The options of sockets are a table for help, each row with the schemes that it is for. */
 TEST(endpoint_options_are_a_table)
 {
-	static const char *const names[] = { "mode",      "backlog",  "rcvbuf",       "sndbuf",
-					     "reuseport", "coverage", "min-coverage", "udp" };
+	static const char *const names[] = { "mode",     "backlog",      "rcvbuf",   "sndbuf", "reuseport",
+					     "coverage", "min-coverage", "udp",      "if",     "ttl",
+					     "loop",     "source",       "broadcast" };
 	const struct chime_option *o = chime_endpoint_options();
 	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++, o++) {
 		CHECK_STR(o->name, names[i]);
