@@ -103,6 +103,8 @@ struct backend {
 	int (*wait)(struct loop *lp,
 		    int64_t timeout_ns); /* sets lp->now_ns, runs completions: their number or -errno; -1: no limit */
 	void (*wake)(struct loop *lp);   /* ends a wait(), now or the next; any thread */
+	int (*socket)(struct loop *lp, int family,
+		      int type); /* one to connect: its descriptor (close-on-exec, non-blocking) or -errno */
 	int (*close)(struct loop *lp, int fd,
 		     bool reset); /* no operation may be under way on it; reset: RST where there is one */
 	int (*shutdown)(struct loop *lp, int fd, int how);

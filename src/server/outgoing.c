@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 /* What an outgoing connection has of its own; freed with it as its base.served. */
 struct outgoing {
@@ -44,9 +43,9 @@ int chime_worker_connect(chime_worker *w, const chime_service *service, const vo
 	if (!service || service->size != sizeof *service || !service->received ||
 	    (type != SOCK_STREAM && type != SOCK_SEQPACKET))
 		return -EINVAL;
-	int fd = socket(chime_addr_family(to), type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	int fd = w->loop.backend->socket(&w->loop, chime_addr_family(to), type);
 	if (fd < 0)
-		return -errno;
+		return fd;
 	struct outgoing *o = new_outgoing(service, config, to);
 	struct conn *c = NULL;
 	int err = o ? 0 : -ENOMEM;
@@ -54,14 +53,14 @@ int chime_worker_connect(chime_worker *w, const chime_service *service, const vo
 		err = -EMFILE;
 	if (err < 0) {
 		free_outgoing(o);
-		close(fd);
+		w->loop.backend->close(&w->loop, fd, false);
 		return err;
 	}
 	c = chime__conn_new(w, &o->served, type, fd);
 	if (!c) {
 		chime__worker_leave(w);
 		free_outgoing(o);
-		close(fd);
+		w->loop.backend->close(&w->loop, fd, false);
 		return -ENOMEM;
 	}
 	c->base.served_own = true;

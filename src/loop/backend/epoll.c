@@ -322,6 +322,12 @@ static void epoll_wake(struct loop *lp)
 	(void)!write(ep->wake_fd, &one, sizeof one); /* full: it will wake all the same */
 }
 
+static int epoll_socket(struct loop *lp, int family, int type)
+{
+	(void)lp;
+	return chime__socket(family, type);
+}
+
 static int epoll_close(struct loop *lp, int fd, bool reset)
 {
 	struct epoll *ep = lp->impl;
@@ -354,6 +360,7 @@ const struct backend chime__backend_epoll = {
 	.cancel = epoll_cancel,
 	.wait = epoll_wait_,
 	.wake = epoll_wake,
+	.socket = epoll_socket,
 	.close = epoll_close,
 	.shutdown = epoll_shutdown,
 	.mono = epoll_mono,

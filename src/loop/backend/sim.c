@@ -58,11 +58,16 @@ static int sim_open(struct loop *lp, void *arg)
 	return 0;
 }
 
+static bool under_way(const struct sim_place *place, const struct loop *lp)
+{
+	return place->op && place->loop == lp;
+}
+
 static void sim_shut(struct loop *lp)
 {
 	struct sim *sim = lp->impl;
 	for (int fd = FIRST; fd < SIM_SOCKS; fd++)
-		if (sim->fds[fd] && (sim->fds[fd]->read.op || sim->fds[fd]->write.op))
+		if (sim->fds[fd] && (under_way(&sim->fds[fd]->read, lp) || under_way(&sim->fds[fd]->write, lp)))
 			sim_breach(sim, "the loop is shut with an operation under way on fd %d", fd);
 	lp->impl = NULL;
 }
@@ -168,6 +173,7 @@ static struct sim_sock *check_submit(struct sim *sim, const struct op *op)
 	if (place_of(s, op)->op)
 		sim_breach(sim, "a second %s on fd %d", name_of(op), op->fd);
 	bool fits = s->kind == SIM_LISTENER     ? op->kind == OP_ACCEPT
+		    : s->kind == SIM_NEW        ? op->kind == OP_CONNECT
 		    : s->kind == SIM_DGRAM      ? op->kind == OP_RECV_MSGS || op->kind == OP_SEND_MSGS
 		    : op->kind == OP_SEND       ? true
 		    : s->type == SOCK_SEQPACKET ? op->kind == OP_RECV_MSG
@@ -190,7 +196,7 @@ static int sim_submit(struct loop *lp, struct op *op)
 		return -ENOMEM;
 	}
 	bool at_once = op->kind == OP_SEND && op->flags & OP_NOWAIT; /* asked for only where caps.inline_send */
-	if (!reads(op) && sim->inline_send && !(op->flags & OP_WAIT_FIRST) &&
+	if (!reads(op) && op->kind != OP_CONNECT && sim->inline_send && !(op->flags & OP_WAIT_FIRST) &&
 	    (at_once || !sim_chance(sim, sim->weather.late_send))) {
 		op->res = sim_send(sim, s, op);
 		if (op->res != -EAGAIN || op->flags & OP_NOWAIT) {
@@ -201,8 +207,8 @@ static int sim_submit(struct loop *lp, struct op *op)
 	sim_trace(sim, "fd %d: %s%s%s", op->fd, name_of(op), op->flags & OP_WAIT_FIRST ? ", waits" : "",
 		  op->flags & OP_NOWAIT ? ", now" : "");
 	op->state = WAITING;
-	*place = (struct sim_place){ .op = op, .seen = *op };
-	if (!reads(op)) {
+	*place = (struct sim_place){ .op = op, .loop = lp, .seen = *op };
+	if (!reads(op) && op->kind != OP_CONNECT) {
 		place->sum = sum_of(op);
 		s->view.send_ns = sim->mono_ns;
 	}
@@ -251,7 +257,7 @@ static void do_accept(struct loop *lp, struct sim_sock *l, struct op *op)
 	static const int shortages[] = { -EMFILE, -ENFILE, -ENOBUFS, -ENOMEM };
 	static const chime_addr peer;
 	struct sim *sim = lp->impl;
-	struct sim_sock *s = sim->socks[l->backlog[0]];
+	struct sim_sock *queue = sim_backlog(l), *s = sim->socks[queue->backlog[0]];
 	int err = sim->accept_err;
 	if (!err && sim_chance(sim, sim->weather.emfile))
 		err = shortages[sim_random(sim, 4)];
@@ -261,7 +267,7 @@ static void do_accept(struct loop *lp, struct sim_sock *l, struct op *op)
 		report_end(lp, l, op, err);
 		return;
 	}
-	memmove(l->backlog, l->backlog + 1, --l->queued * sizeof *l->backlog);
+	memmove(queue->backlog, queue->backlog + 1, --queue->queued * sizeof *queue->backlog);
 	spend(sim);
 	sim_trace(sim, "fd %d: accepts peer %d as fd %d%s", l->fd, s->number, s->fd,
 		  l->read.ending ? ", after cancel" : "");
@@ -280,9 +286,9 @@ static void put_buf(struct buf *b, size_t len)
 
 static struct buf *get_buf(struct sim *sim, size_t len)
 {
-	if (len > sim->large.room)
-		sim_breach(sim, "a message of %zu bytes", len);
-	struct buf *b = chime__buf_get(len > sim->small.room ? &sim->large : &sim->small);
+	struct buf *b = chime__buf_get(len > sim->large.room   ? &sim->huge
+				       : len > sim->small.room ? &sim->large
+							       : &sim->small);
 	assert(b);
 	memset(b->headroom, '?', sizeof b->headroom);
 	return b;
@@ -307,7 +313,8 @@ static void do_recv(struct loop *lp, struct sim_sock *s, struct op *op)
 		report_end(lp, s, op, s->reset ? -ECONNRESET : 0);
 		return;
 	}
-	size_t n = message ? sim_first(&s->in)->len : s->in.len < CHIME_INPUT_MAX ? s->in.len : CHIME_INPUT_MAX;
+	size_t whole = message ? sim_first(&s->in)->len : s->in.len;
+	size_t most = message ? CHIME_MESSAGE_MAX : CHIME_INPUT_MAX, n = whole < most ? whole : most;
 	if (!message && sim->recv_max && n > sim->recv_max)
 		n = sim->recv_max;
 	if (!message && n > 1 && sim_chance(sim, sim->weather.short_read))
@@ -315,15 +322,26 @@ static void do_recv(struct loop *lp, struct sim_sock *s, struct op *op)
 	spend(sim);
 	struct buf *b = get_buf(sim, n);
 	sim_get(&s->in, b->data, n);
-	if (message)
+	if (message) {
+		sim_get(&s->in, NULL, whole - n);
 		sim_message_gone(&s->in);
+	}
 	s->view.received += message ? 1 : n;
+	s->view.truncated += message && n < whole;
 	unsigned i = s->view.receipt_count;
 	note_receipt(sim, s, sim->real_ns, after || s->write.op);
 	sim_trace(sim, "fd %d: receives %zu%s", op->fd, n, after ? " after cancel" : "");
-	report(lp, s, op, &(struct op_event){ .res = (int)n, .buf = b }, true);
+	report(lp, s, op, &(struct op_event){ .res = (int)n, .buf = b, .truncated = message && n < whole }, true);
 	s->receipts[i].to_ns = sim->real_ns;
 	put_buf(b, n);
+}
+
+/* The address that messages come to on a socket that is bound to any. */
+static chime_addr here(void)
+{
+	chime_addr a;
+	(void)chime_addr_ip(&a, AF_INET, "192.0.2.9", 0);
+	return a;
 }
 
 static void do_recv_msgs(struct loop *lp, struct sim_sock *s, struct op *op)
@@ -336,13 +354,24 @@ static void do_recv_msgs(struct loop *lp, struct sim_sock *s, struct op *op)
 		most = 1 + (unsigned)sim_random(sim, OP_MSGS);
 	spend(sim);
 	for (; n < most && s->in.message_count; n++) {
-		const struct sim_message *m = sim_first(&s->in);
-		struct buf *b = get_buf(sim, m->len);
-		from[n] = sim->socks[m->peer];
-		msgs[n] = (struct op_msg){ .buf = b, .data = b->data, .len = m->len, .peer = from[n]->addr };
-		sim_get(&s->in, b->data, m->len);
+		const struct sim_message m = *sim_first(&s->in);
+		size_t len = m.len < CHIME_MESSAGE_MAX ? m.len : CHIME_MESSAGE_MAX;
+		struct buf *b = get_buf(sim, len);
+		from[n] = sim->socks[m.peer];
+		msgs[n] = (struct op_msg){ .buf = b,
+					   .data = b->data,
+					   .len = len,
+					   .truncated = len < m.len,
+					   .to_many = m.to_many && op->flags & OP_PKTINFO,
+					   .peer = from[n]->addr };
+		if (op->flags & OP_PKTINFO && !m.to_many)
+			msgs[n].local = here();
+		sim_get(&s->in, b->data, len);
+		sim_get(&s->in, NULL, m.len - len);
 		sim_message_gone(&s->in);
 		from[n]->view.received++;
+		from[n]->view.truncated += len < m.len;
+		from[n]->view.to_many += msgs[n].to_many && len == m.len;
 		note_receipt(sim, from[n], sim->real_ns, s->read.ending);
 	}
 	sim_trace(sim, "fd %d: receives %u messages", op->fd, n);
@@ -386,6 +415,10 @@ static void do_write(struct loop *lp, struct sim_sock *s, struct op *op)
 	check_untouched(sim, &s->write);
 	bool may = op->kind == OP_SEND && !(op->flags & OP_WAIT_FIRST);
 	int res = -ECANCELED;
+	if (op->kind == OP_CONNECT) {
+		report_end(lp, s, op, s->write.ending ? res : sim_reach(sim, s, op));
+		return;
+	}
 	if (!s->write.ending || sim_chance(sim, sim->weather.late_cancel)) {
 		res = may && sim_chance(sim, sim->weather.first_again) ? -EAGAIN : sim_send(sim, s, op);
 		if (res == -EAGAIN && s->write.ending)
@@ -415,17 +448,20 @@ struct turn {
 	int64_t next_ns; /* when another comes */
 };
 
-static void collect(const struct sim *sim, struct turn *turn)
+static void collect(const struct sim *sim, const struct loop *lp, struct turn *turn)
 {
 	turn->n = 0;
 	turn->next_ns = INT64_MAX;
 	for (int fd = FIRST; fd < sim->fd_top; fd++)
 		for (int write = 0; sim->fds[fd] && write < 2; write++) {
 			const struct sim_sock *s = sim->fds[fd];
-			int64_t at_ns = write ? s->write.at_ns : s->read.at_ns;
-			if (write && s->write.op && s->kind == SIM_DGRAM && s->full_until_ns > at_ns)
+			const struct sim_place *place = write ? &s->write : &s->read;
+			int64_t at_ns = place->at_ns;
+			if (!under_way(place, lp))
+				continue;
+			if (write && s->kind == SIM_DGRAM && s->full_until_ns > at_ns)
 				at_ns = s->full_until_ns;
-			if (at_ns > sim->mono_ns && (write ? s->write.op : s->read.op)) {
+			if (at_ns > sim->mono_ns) {
 				if (at_ns < turn->next_ns)
 					turn->next_ns = at_ns;
 			} else if (runnable(sim, s, write)) {
@@ -444,6 +480,13 @@ static void shuffle(struct sim *sim, struct turn *turn)
 	}
 }
 
+int64_t sim_next(const struct sim *sim, const struct loop *lp)
+{
+	struct turn turn;
+	collect(sim, lp, &turn);
+	return turn.n ? sim->mono_ns : turn.next_ns;
+}
+
 static int run_item(struct loop *lp, int fd, bool write)
 {
 	struct sim *sim = lp->impl;
@@ -451,8 +494,8 @@ static int run_item(struct loop *lp, int fd, bool write)
 	unsigned most = sim->weather.shuffle ? 1 + (unsigned)sim_random(sim, BURST) : 1;
 	int n = 0;
 	/* It may have been closed meanwhile, and the number be another's. */
-	while (s && sim->fds[fd] == s && most-- && runnable(sim, s, write) &&
-	       (write ? s->write.at_ns : s->read.at_ns) <= sim->mono_ns) {
+	while (s && sim->fds[fd] == s && most-- && under_way(write ? &s->write : &s->read, lp) &&
+	       runnable(sim, s, write) && (write ? s->write.at_ns : s->read.at_ns) <= sim->mono_ns) {
 		n++;
 		if (write)
 			do_write(lp, s, s->write.op);
@@ -467,7 +510,7 @@ static int sim_wait(struct loop *lp, int64_t timeout_ns)
 	struct sim *sim = lp->impl;
 	struct turn turn;
 	int n = 0;
-	collect(sim, &turn);
+	collect(sim, lp, &turn);
 	if (turn.n == 0 && !sim->woken && timeout_ns != 0) {
 		int64_t until_ns = timeout_ns > 0 ? sim->mono_ns + timeout_ns : INT64_MAX;
 		if (turn.next_ns < until_ns)
@@ -476,7 +519,7 @@ static int sim_wait(struct loop *lp, int64_t timeout_ns)
 			sim_breach(sim, "the loop waits, and nothing will ever come");
 		if (until_ns > sim->mono_ns)
 			sim_pass(sim, until_ns - sim->mono_ns);
-		collect(sim, &turn);
+		collect(sim, lp, &turn);
 	}
 	sim->woken = false;
 	lp->now_ns = sim->mono_ns;
@@ -507,16 +550,32 @@ static int sim_close(struct loop *lp, int fd, bool reset)
 	s->view.closed_ns = sim->mono_ns;
 	if (s->kind == SIM_CONN && (reset || s->in.len || s->in.message_count))
 		s->was_reset = true;
-	for (unsigned i = 0; i < s->queued; i++) { /* nobody will accept them */
-		struct sim_sock *left = sim->socks[s->backlog[i]];
-		left->closed = left->was_reset = true;
+	struct sim_sock *queue = sim_backlog(s);
+	if (queue->sharers) {
+		queue->sharers--;
+	} else {
+		for (unsigned i = 0; i < queue->queued; i++) { /* nobody will accept them */
+			struct sim_sock *left = sim->socks[queue->backlog[i]];
+			left->closed = left->was_reset = true;
+		}
+		queue->queued = 0;
 	}
 	sim_trace(sim, "fd %d: closed%s", fd, s->was_reset ? " with a reset" : "");
-	s->queued = 0;
 	s->fd = -1;
 	sim->fds[fd] = NULL;
 	sim->closed++;
 	return 0;
+}
+
+static int sim_socket(struct loop *lp, int family, int type)
+{
+	struct sim *sim = lp->impl;
+	struct sim_sock *s;
+	(void)family;
+	if (sim->accept_err || sim_chance(sim, sim->weather.emfile))
+		return -EMFILE;
+	s = sim_new_sock(sim, SIM_NEW, type);
+	return sim_new_fd(sim, s);
 }
 
 static int sim_shutdown(struct loop *lp, int fd, int how)
@@ -544,6 +603,7 @@ const struct backend chime__backend_sim = {
 	.cancel = sim_cancel,
 	.wait = sim_wait,
 	.wake = sim_wake,
+	.socket = sim_socket,
 	.close = sim_close,
 	.shutdown = sim_shutdown,
 	.mono = sim_mono,

@@ -36,6 +36,7 @@ struct sim_weather {
 	unsigned enobufs;       /* sending a datagram fails for want of memory */
 	unsigned no_memory;     /* submit() refuses an operation */
 	unsigned full;          /* an IP datagram socket has no room for a moment */
+	unsigned refuse;        /* connecting is refused, or comes to nothing */
 	unsigned clock_step;    /* the real clock jumps before a result, either way, at most by clock_step_ns */
 	int64_t delay_ns, clock_step_ns;
 	int64_t pace_ns; /* the longest that it takes to come from one result to the next: the clocks do not stand still in a turn */
@@ -46,6 +47,7 @@ struct sim {
 	size_t recv_max;  /* the most one receive delivers; 0: no limit */
 	size_t send_max;  /* the most one send takes; 0: no limit */
 	size_t window;    /* bytes a peer's side holds before sends block; 64 KiB at first */
+	size_t longest;   /* message that can be sent: CHIME_MESSAGE_MAX and a little at first */
 	bool inline_send; /* submit() ends sends that can be ended at once */
 	int accept_err;   /* what the next accepts report instead of a connection; 0: none */
 	int fd_max;       /* descriptors from there on are not given out: -EMFILE */
@@ -61,7 +63,7 @@ struct sim {
 	int fd_top;                      /* above all that were ever open */
 	struct sim_sock **socks;         /* [sock_count], by the number that the peers' side knows */
 	unsigned sock_count;
-	struct buf_pool small, large;
+	struct buf_pool small, large, huge;
 	bool woken;
 	unsigned opened, closed; /* descriptors */
 	unsigned no_memories;    /* operations that were refused */
@@ -83,16 +85,26 @@ void sim_breach(struct sim *sim, const char *fmt, ...) __attribute__((format(pri
 /* For the server: a listener (SOCK_STREAM, SOCK_SEQPACKET) or a datagram socket; its descriptor. */
 int sim_listen(struct sim *sim, int type, const chime_addr *at);
 
+/* The same listener once more: both accept what waits. */
+int sim_share(struct sim *sim, int listener);
+/* When the next result comes for a loop: now or before, if one is there; INT64_MAX: never by itself. */
+int64_t sim_next(const struct sim *sim, const struct loop *lp);
+
 /* ---- the peers' side. A peer has a number, which is no descriptor and is never used twice. ---- */
 
 /* Connects: the connection waits in the listener. -ECONNREFUSED: it is closed. */
 int sim_connect(struct sim *sim, int listener);
 /* A datagram peer with that address, which takes so many messages before it is full. */
 int sim_peer_at(struct sim *sim, const chime_addr *at, unsigned room);
+/* A place where peers can be connected to; its number. And who was connected there next: the peer, -EAGAIN: nobody. */
+int sim_place(struct sim *sim, int type, const chime_addr *at);
+int sim_called(struct sim *sim, int place);
 /* Sends; on message sockets one message. */
 void sim_write(struct sim *sim, int peer, const void *bytes, size_t len);
 /* From a datagram peer to a server's datagram socket. False: lost, the socket holds too much or is closed. */
 bool sim_sendto(struct sim *sim, int peer, int fd, const void *bytes, size_t len);
+/* The same by a broadcast or multicast address; known to a server that asks for it (OP_PKTINFO). */
+bool sim_send_to_many(struct sim *sim, int peer, int fd, const void *bytes, size_t len);
 /* The peer's end of stream; and a reset. */
 void sim_end(struct sim *sim, int peer);
 void sim_reset(struct sim *sim, int peer);
@@ -124,6 +136,8 @@ struct sim_view {
 	int fd;                  /* -1: none (any more) */
 	uint64_t sent, received; /* by the peer; by the server. Bytes or messages */
 	uint64_t answered;       /* bytes that the server's sends have put out */
+	uint64_t truncated;      /* messages of the received that were too long to be received whole */
+	uint64_t to_many; /* of the received, those that came by a broadcast or multicast address, and are told */
 	const struct sim_receipt *receipts;
 	unsigned receipt_count;
 	int64_t accepted_ns, received_ns, answered_ns; /* monotonic: when that was last */

@@ -10,7 +10,8 @@
 #include <sys/socket.h>
 
 #define FIRST 3
-#define DGRAM_HOLDS 200000 /* bytes: a datagram socket's receive buffer */
+#define DGRAM_HOLDS 200000                         /* bytes: a datagram socket's receive buffer */
+#define UNIX_HOLDS (4 * (size_t)CHIME_MESSAGE_MAX) /* the same, of a unix one */
 
 /* Grows a row of things to hold one more. */
 #define MAKE_ROOM(row, count, room)                                                                                    \
@@ -42,14 +43,14 @@ static void put(struct sim_queue *q, const void *bytes, size_t len)
 }
 
 /* What was put last is a message. */
-static void mark_message(struct sim_queue *q, size_t len, int peer)
+static void mark_message(struct sim_queue *q, size_t len, int peer, bool to_many)
 {
 	if (q->message_at && q->message_at + q->message_count == q->message_room) {
 		memmove(q->messages, q->messages + q->message_at, q->message_count * sizeof *q->messages);
 		q->message_at = 0;
 	}
 	MAKE_ROOM(q->messages, q->message_at + q->message_count, q->message_room);
-	q->messages[q->message_at + q->message_count++] = (struct sim_message){ len, peer };
+	q->messages[q->message_at + q->message_count++] = (struct sim_message){ len, peer, to_many };
 }
 
 void sim_get(struct sim_queue *q, void *to, size_t len)
@@ -86,6 +87,7 @@ static void free_queue(struct sim_queue *q)
 void sim_init(struct sim *sim)
 {
 	*sim = (struct sim){ .window = 65536,
+			     .longest = CHIME_MESSAGE_MAX + 4096,
 			     .inline_send = true,
 			     .fd_max = SIM_SOCKS,
 			     .mono_ns = CHIME_HOUR,
@@ -93,6 +95,7 @@ void sim_init(struct sim *sim)
 	/* Nothing is kept: a buffer that is used after it was given back is not there any more. */
 	chime__buf_pool_init(&sim->small, 2048, 0);
 	chime__buf_pool_init(&sim->large, CHIME_INPUT_MAX, 0);
+	chime__buf_pool_init(&sim->huge, CHIME_MESSAGE_MAX, 0);
 }
 
 void sim_fini(struct sim *sim)
@@ -108,6 +111,7 @@ void sim_fini(struct sim *sim)
 	free(sim->socks);
 	chime__buf_pool_fini(&sim->small);
 	chime__buf_pool_fini(&sim->large);
+	chime__buf_pool_fini(&sim->huge);
 }
 
 void sim_pass(struct sim *sim, int64_t ns)
@@ -179,13 +183,23 @@ int sim_listen(struct sim *sim, int type, const chime_addr *at)
 	return fd;
 }
 
+int sim_share(struct sim *sim, int listener)
+{
+	struct sim_sock *of = sim_backlog(sim->fds[listener]), *s = sim_new_sock(sim, SIM_LISTENER, of->type);
+	s->shared = of;
+	of->sharers++;
+	int fd = sim_new_fd(sim, s);
+	assert(fd >= 0);
+	return fd;
+}
+
 /* ---- what can be done ---- */
 
 bool sim_can_read(const struct sim *sim, const struct sim_sock *s)
 {
 	(void)sim;
 	if (s->kind == SIM_LISTENER)
-		return s->queued > 0;
+		return (s->shared ? s->shared : s)->queued > 0;
 	if (s->kind == SIM_DGRAM)
 		return s->in.message_count > 0;
 	return s->reset || s->in.len || s->in.message_count || s->peer_ended;
@@ -206,6 +220,8 @@ static size_t length_of(const struct iovec *iov, int n)
 
 bool sim_can_write(const struct sim *sim, const struct sim_sock *s)
 {
+	if (s->kind == SIM_NEW)
+		return true;
 	if (s->kind == SIM_DGRAM)
 		return s->full_until_ns <= sim->mono_ns;
 	if (s->reset || s->shut)
@@ -228,7 +244,7 @@ static void put_pieces(struct sim_queue *q, const struct iovec *iov, int n, size
 		len += part;
 	}
 	if (message)
-		mark_message(q, len, peer);
+		mark_message(q, len, peer, false);
 }
 
 static struct sim_sock *peer_at(struct sim *sim, const chime_addr *at)
@@ -245,8 +261,12 @@ static int send_one(struct sim *sim, struct sim_sock *s, const struct op_msg *m)
 	bool ip = m->peer.u.sa.sa_family != AF_UNIX;
 	if (sim_chance(sim, sim->weather.enobufs))
 		return -ENOBUFS;
+	if (length_of(m->iov, m->n) > sim->longest)
+		return -EMSGSIZE;
+	if (!peer && ip)
+		return 0; /* it goes out, and nobody is there */
 	if (!peer)
-		sim_breach(sim, "a datagram to nobody");
+		return -ECONNREFUSED;
 	if (peer->closed && !ip)
 		return -ECONNREFUSED;
 	if (!ip && peer->out.message_count >= peer->room)
@@ -283,6 +303,8 @@ int sim_send(struct sim *sim, struct sim_sock *s, const struct op *op)
 	if (s->shut)
 		return -EPIPE;
 	len = length_of(op->u.iov, op->n);
+	if (s->type == SOCK_SEQPACKET && len > sim->longest)
+		return -EMSGSIZE;
 	if (s->type == SOCK_SEQPACKET ? s->out.message_count && len >= room : room == 0)
 		return -EAGAIN;
 	if (s->type == SOCK_STREAM) {
@@ -299,7 +321,48 @@ int sim_send(struct sim *sim, struct sim_sock *s, const struct op *op)
 	return (int)len;
 }
 
+static void add_waiting(struct sim_sock *l, const struct sim_sock *s)
+{
+	MAKE_ROOM(l->backlog, l->queued, l->backlog_room);
+	l->backlog[l->queued++] = s->number;
+}
+
+int sim_reach(struct sim *sim, struct sim_sock *s, const struct op *op)
+{
+	static const int failures[] = { -ECONNREFUSED, -ETIMEDOUT, -EHOSTUNREACH };
+	if (sim_chance(sim, sim->weather.refuse))
+		return failures[sim_random(sim, 3)];
+	for (unsigned i = 0; i < sim->sock_count; i++) {
+		struct sim_sock *place = sim->socks[i];
+		if (place->kind != SIM_PLACE || place->type != s->type || !chime_addr_equal(&place->addr, op->u.to))
+			continue;
+		s->kind = SIM_CONN;
+		add_waiting(place, s);
+		sim->moved_ns = sim->mono_ns;
+		sim_trace(sim, "fd %d is connected to peer %d", s->fd, s->number);
+		return 0;
+	}
+	return -ECONNREFUSED;
+}
+
 /* ---- the peers' side ---- */
+
+int sim_place(struct sim *sim, int type, const chime_addr *at)
+{
+	struct sim_sock *s = sim_new_sock(sim, SIM_PLACE, type);
+	s->addr = *at;
+	return s->number;
+}
+
+int sim_called(struct sim *sim, int place)
+{
+	struct sim_sock *s = sim->socks[place];
+	if (!s->queued)
+		return -EAGAIN;
+	int peer = s->backlog[0];
+	memmove(s->backlog, s->backlog + 1, --s->queued * sizeof *s->backlog);
+	return peer;
+}
 
 int sim_connect(struct sim *sim, int listener)
 {
@@ -308,8 +371,7 @@ int sim_connect(struct sim *sim, int listener)
 	if (!l || l->kind != SIM_LISTENER)
 		return -ECONNREFUSED;
 	struct sim_sock *s = sim_new_sock(sim, SIM_CONN, l->type);
-	MAKE_ROOM(l->backlog, l->queued, l->backlog_room);
-	l->backlog[l->queued++] = s->number;
+	add_waiting(sim_backlog(l), s);
 	sim_delay(sim, &l->read);
 	sim_trace(sim, "peer %d connects", s->number);
 	return s->number;
@@ -336,24 +398,35 @@ void sim_write(struct sim *sim, int peer, const void *bytes, size_t len)
 	} else if (!s->reset) {
 		put(&s->in, bytes, len);
 		if (message)
-			mark_message(&s->in, len, peer);
+			mark_message(&s->in, len, peer, false);
 		sim_delay(sim, &s->read);
 	}
 }
 
-bool sim_sendto(struct sim *sim, int peer, int fd, const void *bytes, size_t len)
+static bool send_to(struct sim *sim, int peer, int fd, const void *bytes, size_t len, bool to_many)
 {
 	struct sim_sock *s = sim->fds[fd];
 	sim->events++;
-	bool lost = !s || s->kind != SIM_DGRAM || s->in.len + len > DGRAM_HOLDS;
-	sim_trace(sim, "peer %d sends %zu%s", peer, len, lost ? ", lost" : "");
+	bool lost = !s || s->kind != SIM_DGRAM ||
+		    s->in.len + len > (s->addr.u.sa.sa_family == AF_UNIX ? UNIX_HOLDS : DGRAM_HOLDS);
+	sim_trace(sim, "peer %d sends %zu%s%s", peer, len, to_many ? " to many" : "", lost ? ", lost" : "");
 	if (lost)
 		return false;
 	put(&s->in, bytes, len);
-	mark_message(&s->in, len, peer);
+	mark_message(&s->in, len, peer, to_many);
 	sim->socks[peer]->view.sent++;
 	sim_delay(sim, &s->read);
 	return true;
+}
+
+bool sim_sendto(struct sim *sim, int peer, int fd, const void *bytes, size_t len)
+{
+	return send_to(sim, peer, fd, bytes, len, false);
+}
+
+bool sim_send_to_many(struct sim *sim, int peer, int fd, const void *bytes, size_t len)
+{
+	return send_to(sim, peer, fd, bytes, len, true);
 }
 
 void sim_end(struct sim *sim, int peer)

@@ -13,6 +13,7 @@ struct sim_queue {
 	struct sim_message {
 		size_t len;
 		int peer;
+		bool to_many;
 	} * messages;
 	unsigned message_at, message_count, message_room;
 };
@@ -21,16 +22,19 @@ enum sim_kind {
 	SIM_LISTENER,
 	SIM_CONN,
 	SIM_DGRAM,
-	SIM_PEER /* a datagram peer: no socket of the server's */
+	SIM_NEW,   /* to be connected */
+	SIM_PEER,  /* a datagram peer: no socket of the server's */
+	SIM_PLACE, /* the same: where peers can be connected to */
 };
 
 /* One place of a socket for an operation. */
 struct sim_place {
 	struct op *op;
-	struct op seen; /* as it was submitted */
-	uint64_t sum;   /* of what is to be sent */
-	bool ending;    /* cancel() was called */
-	int64_t at_ns;  /* no result before */
+	const struct loop *loop; /* whose it is */
+	struct op seen;          /* as it was submitted */
+	uint64_t sum;            /* of what is to be sent */
+	bool ending;             /* cancel() was called */
+	int64_t at_ns;           /* no result before */
 };
 
 struct sim_sock {
@@ -38,7 +42,9 @@ struct sim_sock {
 	int type, number, fd;
 	chime_addr addr;
 	bool closed, peer_ended, reset, shut, was_reset;
-	int *backlog;
+	struct sim_sock *shared; /* SIM_LISTENER: where what follows is, if not here */
+	unsigned sharers;
+	int *backlog; /* SIM_LISTENER: who waits to be accepted; SIM_PLACE: who was connected to it */
 	unsigned queued, backlog_room;
 	struct sim_queue in, out; /* from the peer; to it */
 	struct sim_place read, write;
@@ -49,6 +55,10 @@ struct sim_sock {
 	unsigned receipt_room;
 };
 
+static inline struct sim_sock *sim_backlog(struct sim_sock *s)
+{
+	return s->shared ? s->shared : s;
+}
 void sim_get(struct sim_queue *q, void *to, size_t len);
 /* The next message's length and sender; there must be one. */
 const struct sim_message *sim_first(const struct sim_queue *q);
@@ -62,6 +72,8 @@ void sim_delay(struct sim *sim, struct sim_place *place);
 
 /* What a write operation would report now: bytes or messages that it took, or an error. */
 int sim_send(struct sim *sim, struct sim_sock *s, const struct op *op);
+/* Connects s as op says: 0 or the error. */
+int sim_reach(struct sim *sim, struct sim_sock *s, const struct op *op);
 /* Whether there is something to report other than -EAGAIN. */
 bool sim_can_read(const struct sim *sim, const struct sim_sock *s);
 bool sim_can_write(const struct sim *sim, const struct sim_sock *s);

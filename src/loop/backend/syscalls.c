@@ -77,6 +77,12 @@ int chime__send_msgs(const struct op *op)
 	return sent < 0 ? -errno : sent;
 }
 
+int chime__socket(int family, int type)
+{
+	int fd = socket(family, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	return fd < 0 ? -errno : fd;
+}
+
 int chime__connect_result(int fd)
 {
 	int err = 0;

@@ -31,6 +31,9 @@ ssize_t chime__recvmsg(int fd, struct msghdr *msg);
 int chime__send_iov(const struct op *op);
 int chime__send_msgs(const struct op *op);
 
+/* One to connect: its descriptor or -errno. */
+int chime__socket(int family, int type);
+
 /* Whether the connection that was begun on fd stands. */
 int chime__connect_result(int fd);
 

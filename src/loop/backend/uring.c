@@ -578,6 +578,12 @@ static int uring_wait(struct loop *lp, int64_t timeout_ns)
 	return count + chime__ready_run(&u->ready, lp);
 }
 
+static int uring_socket(struct loop *lp, int family, int type)
+{
+	(void)lp;
+	return chime__socket(family, type);
+}
+
 static int uring_close(struct loop *lp, int fd, bool reset)
 {
 	(void)lp;
@@ -603,6 +609,7 @@ const struct backend chime__backend_uring = {
 	.cancel = uring_cancel,
 	.wait = uring_wait,
 	.wake = uring_wake,
+	.socket = uring_socket,
 	.close = uring_close,
 	.shutdown = uring_shutdown,
 	.mono = uring_mono,
