@@ -63,6 +63,11 @@ void test_register(struct test *t)
 	tests_end = &t->next;
 }
 
+const void *test_arg(void)
+{
+	return current->arg;
+}
+
 int64_t test_now(void)
 {
 	struct timespec ts;

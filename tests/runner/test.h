@@ -33,8 +33,11 @@ struct test {
 	void (*run)(void);
 	unsigned limit_s;
 	struct test *next;
+	const void *arg; /* the test's own: test_arg() */
 };
 void test_register(struct test *t);
+/* What a case that is registered several times is to run with. */
+const void *test_arg(void);
 int test_main(int argc, char **argv);
 
 /* Ends the test as skipped. */
@@ -50,7 +53,7 @@ int64_t test_now(void);
 
 #define TEST_LIMIT(name_, limit_)                                                                                      \
 	static void name_(void);                                                                                       \
-	static struct test test_##name_ = { #name_, __FILE__, name_, limit_, NULL };                                   \
+	static struct test test_##name_ = { #name_, __FILE__, name_, limit_, NULL, NULL };                                   \
 	__attribute__((constructor)) static void register_##name_(void)                                                \
 	{                                                                                                              \
 		test_register(&test_##name_);                                                                          \

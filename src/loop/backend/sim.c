@@ -208,8 +208,9 @@ static int sim_submit(struct loop *lp, struct op *op)
 		  op->flags & OP_NOWAIT ? ", now" : "");
 	op->state = WAITING;
 	*place = (struct sim_place){ .op = op, .loop = lp, .seen = *op };
-	if (!reads(op) && op->kind != OP_CONNECT) {
+	if (!reads(op))
 		place->sum = sum_of(op);
+	if (!reads(op) && op->kind != OP_CONNECT) {
 		s->view.send_ns = sim->mono_ns;
 	}
 	sim_delay(sim, place);

@@ -99,6 +99,8 @@ int sim_peer_at(struct sim *sim, const chime_addr *at, unsigned room);
 /* A place where peers can be connected to; its number. And who was connected there next: the peer, -EAGAIN: nobody. */
 int sim_place(struct sim *sim, int type, const chime_addr *at);
 int sim_called(struct sim *sim, int place);
+/* From now on who connects there is refused. */
+void sim_place_gone(struct sim *sim, int place);
 /* Sends; on message sockets one message. */
 void sim_write(struct sim *sim, int peer, const void *bytes, size_t len);
 /* From a datagram peer to a server's datagram socket. False: lost, the socket holds too much or is closed. */

@@ -334,7 +334,7 @@ int sim_reach(struct sim *sim, struct sim_sock *s, const struct op *op)
 		return failures[sim_random(sim, 3)];
 	for (unsigned i = 0; i < sim->sock_count; i++) {
 		struct sim_sock *place = sim->socks[i];
-		if (place->kind != SIM_PLACE || place->type != s->type || !chime_addr_equal(&place->addr, op->u.to))
+		if (place->kind != SIM_PLACE || place->closed || place->type != s->type || !chime_addr_equal(&place->addr, op->u.to))
 			continue;
 		s->kind = SIM_CONN;
 		add_waiting(place, s);
@@ -352,6 +352,11 @@ int sim_place(struct sim *sim, int type, const chime_addr *at)
 	struct sim_sock *s = sim_new_sock(sim, SIM_PLACE, type);
 	s->addr = *at;
 	return s->number;
+}
+
+void sim_place_gone(struct sim *sim, int place)
+{
+	sim->socks[place]->closed = true;
 }
 
 int sim_called(struct sim *sim, int place)
