@@ -5,6 +5,7 @@
  *
  *   -1 .. -4095            -errno, what the system said (errno(3))
  *   CHIME_EAI(x)           what the resolver said: x is one of netdb.h's EAI_ codes (getaddrinfo(3))
+ *   CHIME_HOST(x)          what the older look-ups said: HOST_NOT_FOUND, TRY_AGAIN, NO_RECOVERY or NO_DATA (gethostbyname(3))
  *   CHIME_ETIMEOUT ...     ours, named below
  *   -40000 .. -49999       kept for TLS
  */
@@ -21,6 +22,10 @@ extern "C" {
 #define CHIME_EAI(eai) (-20000 + (eai))
 /* True for what CHIME_EAI() makes. */
 #define CHIME_IS_EAI(code) ((code) <= -20000 && (code) > -21000)
+
+/* The same for h_errno, whose codes are 1 .. 4. */
+#define CHIME_HOST(h) (-21000 - (h))
+#define CHIME_IS_HOST(code) ((code) < -21000 && (code) > -22000)
 
 enum chime_error {
 	CHIME_ETIMEOUT = -30001,  /* a time limit of ours passed (the kernel's own limit is -ETIMEDOUT) */
@@ -41,7 +46,7 @@ enum chime_error {
  */
 CHIME_API const char *chime_strerror(int code);
 
-/* Its name: "ECONNREFUSED", "EAI_NONAME", "CHIME_ETIMEOUT"; "UNKNOWN" where there is none, "OK" for 0 and
+/* Its name: "ECONNREFUSED", "EAI_NONAME", "HOST_NOT_FOUND", "CHIME_ETIMEOUT"; "UNKNOWN" where there is none, "OK" for 0 and
  * counts. As above. */
 CHIME_API const char *chime_errname(int code);
 

@@ -3,8 +3,7 @@
  *
  * Look-ups that may ask a server take a limit in nanoseconds (CHIME_FOREVER: none) and run in a helper thread, as
  * chime_resolve() does: CHIME_ETIMEOUT, -EINTR (the interruption hook said stop), -EAGAIN (256 are under way). 0 is -EINVAL. The resolver's
- * own codes are CHIME_EAI(EAI_...); HOST_NOT_FOUND, TRY_AGAIN, NO_RECOVERY and NO_DATA of the older calls are told as EAI_NONAME,
- * EAI_AGAIN, EAI_FAIL and EAI_NODATA. Texts that do not fit are -ENAMETOOLONG. Any thread; nothing static is handed out.
+ * own codes are CHIME_EAI(EAI_...), those of the older calls CHIME_HOST(HOST_NOT_FOUND), TRY_AGAIN, NO_RECOVERY and NO_DATA. Texts that do not fit are -ENAMETOOLONG. Any thread; nothing static is handed out.
  */
 #ifndef CHIME_NAMES_H
 #define CHIME_NAMES_H
@@ -50,7 +49,8 @@ struct chime_host {
 	const chime_addr *addr;
 };
 
-/* All names and IPv4 addresses of a name; and of an address, given as text (a name is looked up first). *out as above. Allocates. */
+/* All names and IPv4 addresses of a name; and of an address, given as text (a name is looked up first,
+ * with the resolver's codes; what is said of the address is CHIME_HOST()). *out as above. Allocates. */
 CHIME_API int chime_gethostbyname_ex(const char *name, int64_t timeout_ns, struct chime_host **out);
 CHIME_API int chime_gethostbyaddr(const char *host, int64_t timeout_ns, struct chime_host **out);
 CHIME_API void chime_host_free(struct chime_host **host);

@@ -77,6 +77,13 @@ CHIME_API int chime_detach(chime_sock *s);
 /* shutdown(2): SHUT_RD, SHUT_WR or SHUT_RDWR. -ENOTCONN. Never waits. */
 CHIME_API int chime_shutdown(chime_sock *s, int how);
 
+/*
+ * A descriptor that no handle owns. Duplicates it, close-on-exec: the copy is the caller's; -EBADF, -EMFILE. Closes it: as
+ * chime_close() says; -EBADF.
+ */
+CHIME_API int chime_fd_dup(int fd);
+CHIME_API int chime_fd_close(int fd);
+
 /* ---- what it is ---- */
 
 CHIME_API int chime_fileno(const chime_sock *s); /* -1 once closed or detached */

@@ -31,7 +31,7 @@ ssize_t chime_control_len(size_t len)
 
 ssize_t chime_control_space(size_t len)
 {
-	if (len > INT_MAX - HEAD - sizeof(size_t) + 1)
+	if (len > INT_MAX - CMSG_SPACE(1))
 		return -EOVERFLOW;
 	return (ssize_t)CMSG_SPACE(len);
 }

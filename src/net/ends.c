@@ -135,8 +135,11 @@ static ssize_t op_connect(struct chime_sock *s, int fd, struct chime__call *c)
 	if (err != -EINPROGRESS && err != -EINTR)
 		return err;
 	c->under_way = true;
+	/* Near peers have answered by now; but who does not wait is told what connect(2) said. */
 	struct pollfd p = { fd, POLLOUT, 0 };
-	return poll(&p, 1, 0) > 0 ? connect_result(s, fd, c->to) : -EAGAIN; /* near peers have answered by now */
+	if (atomic_load_explicit(&s->timeout_ns, memory_order_relaxed) == 0 || poll(&p, 1, 0) == 0)
+		return -EAGAIN;
+	return connect_result(s, fd, c->to);
 }
 
 static int connect_quietly(chime_sock *s, const chime_addr *to)

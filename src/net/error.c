@@ -167,6 +167,15 @@ static const struct row resolver_rows[] = {
 	EAI_ROW(EAI_IDN_ENCODE, "the name cannot be written as an international domain name"),
 };
 
+/* Of the older look-ups. */
+#define HOST_ROW(code, text) [code] = { #code, text }
+static const struct row host_rows[] = {
+	HOST_ROW(HOST_NOT_FOUND, "unknown host"),
+	HOST_ROW(TRY_AGAIN, "temporary failure in the look-up of a host"),
+	HOST_ROW(NO_RECOVERY, "the look-up of a host failed for good"),
+	HOST_ROW(NO_DATA, "the host has no address"),
+};
+
 /* Ours, from CHIME_ETIMEOUT downwards. */
 #define OWN_ROW(code, text) [CHIME_ETIMEOUT - (code)] = { #code, text }
 static const struct row own_rows[] = {
@@ -196,6 +205,8 @@ static const struct row *find(int code)
 		row = &system_rows[-code];
 	else if (code <= CHIME_EAI(0) && code > CHIME_EAI(-COUNT(resolver_rows)))
 		row = &resolver_rows[CHIME_EAI(0) - code];
+	else if (code <= CHIME_HOST(0) && code > CHIME_HOST(COUNT(host_rows)))
+		row = &host_rows[CHIME_HOST(0) - code];
 	else if (code <= CHIME_ETIMEOUT && code > CHIME_ETIMEOUT - COUNT(own_rows))
 		row = &own_rows[CHIME_ETIMEOUT - code];
 	return row && row->name ? row : &unknown;

@@ -156,18 +156,9 @@ struct hosting {
 
 static int herror_code(int h, int err)
 {
-	switch (h) {
-	case HOST_NOT_FOUND:
-		return CHIME_EAI(EAI_NONAME);
-	case TRY_AGAIN:
-		return CHIME_EAI(EAI_AGAIN);
-	case NO_DATA:
-		return CHIME_EAI(EAI_NODATA);
-	case NETDB_INTERNAL:
+	if (h == NETDB_INTERNAL)
 		return err ? -err : -EIO;
-	default:
-		return CHIME_EAI(EAI_FAIL);
-	}
+	return CHIME_HOST(h >= HOST_NOT_FOUND && h <= NO_DATA ? h : NO_RECOVERY);
 }
 
 static int ask_host(struct hosting *h, size_t size, int *h_err)

@@ -120,9 +120,9 @@ int chime_dup(chime_sock *s, chime_sock **out)
 	int fd = chime__sock_enter(s);
 	if (fd < 0)
 		return chime__sock_failed(s, ACT_DUP, fd, NULL);
-	int err = 0, copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	int err = 0, copy = chime_fd_dup(fd);
 	if (copy < 0) {
-		err = -errno;
+		err = copy;
 	} else {
 		*out = chime__sock_new(copy, s->family, s->type, s->proto, chime_timeout(s));
 		if (!*out) {
@@ -134,13 +134,24 @@ int chime_dup(chime_sock *s, chime_sock **out)
 	return err < 0 ? chime__sock_failed(s, ACT_DUP, err, NULL) : 0;
 }
 
+int chime_fd_dup(int fd)
+{
+	int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	return copy < 0 ? -errno : copy;
+}
+
 /* ---- ending ---- */
+
+int chime_fd_close(int fd)
+{
+	return close(fd) < 0 && errno != ECONNRESET && errno != EINTR ? -errno : 0;
+}
 
 int chime__sock_finish(struct chime_sock *s)
 {
 	int fd = atomic_exchange(&s->fd, -1), wake = atomic_exchange(&s->wake, -1), err = 0;
-	if (fd >= 0 && close(fd) < 0 && errno != ECONNRESET && errno != EINTR)
-		err = -errno;
+	if (fd >= 0)
+		err = chime_fd_close(fd);
 	if (wake >= 0)
 		close(wake);
 	return err;

@@ -43,6 +43,21 @@ TEST(error_texts_are_lower_case_words)
 	}
 }
 
+/* So has every code of the older look-ups, apart from the resolver's of like meaning; what is none of them is unknown. */
+TEST(error_knows_the_older_look_ups_codes)
+{
+	static const char *const names[] = { "UNKNOWN",     "HOST_NOT_FOUND", "TRY_AGAIN",
+					     "NO_RECOVERY", "NO_DATA",        "UNKNOWN" };
+	CHECK_EQ(NO_DATA, 4);
+	for (int h = 0; h <= 5; h++) {
+		CHECK_STR(chime_errname(CHIME_HOST(h)), names[h]);
+		CHECK(!CHIME_IS_EAI(CHIME_HOST(h)));
+		CHECK_EQ(CHIME_IS_HOST(CHIME_HOST(h)), h > 0);
+		CHECK(h == 0 || h == 5 || strcmp(chime_strerror(CHIME_HOST(h)), "unknown error") != 0);
+	}
+	CHECK(!CHIME_IS_HOST(CHIME_EAI(EAI_NONAME)));
+}
+
 /* Every code of the resolver has its name, and a text of its own. */
 TEST(error_knows_the_resolvers_codes)
 {

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -276,6 +277,22 @@ TEST(dup_with_a_timeout_leaves_the_other_blocking)
 	chime_free(&d);
 }
 
+/* A descriptor without a handle: its copy is close-on-exec and lives on when it is closed; closing twice says so. */
+TEST(plain_descriptors_are_copied_and_closed)
+{
+	int pair[2];
+	CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+	int copy = chime_fd_dup(pair[0]);
+	CHECK(copy >= 0);
+	CHECK_EQ(fcntl(copy, F_GETFD), FD_CLOEXEC);
+	CHECK_EQ(chime_fd_close(pair[0]), 0);
+	CHECK_EQ(write(copy, "x", 1), 1);
+	CHECK_EQ(chime_fd_dup(pair[0]), -EBADF);
+	CHECK_EQ(chime_fd_close(pair[0]), -EBADF);
+	CHECK_EQ(chime_fd_close(copy), 0);
+	CHECK_EQ(chime_fd_close(pair[1]), 0);
+}
+
 /* detach() gives the descriptor, open, and closes the handle. */
 TEST(detach_gives_the_descriptor_away)
 {
@@ -380,6 +397,25 @@ TEST(connect_ex_gives_errno)
 	CHECK_EQ(chime_connect_ex(s, &at), ECONNREFUSED);
 	CHECK(!nonblock(s));
 	chime_free(&s);
+}
+
+/* With limit 0 even a peer at hand is under way first, as the kernel says it; asked again it is connected, then is already. */
+TEST(connect_that_does_not_wait_is_under_way)
+{
+	chime_sock *s, *l;
+	chime_addr at, peer;
+	CHECK_EQ(chime_create_server(&l, AF_INET, "127.0.0.1", 0, -1, false, false), 0);
+	CHECK_EQ(chime_getsockname(l, &at), 0);
+	CHECK_EQ(chime_open(&s, AF_INET, SOCK_STREAM, 0), 0);
+	CHECK_EQ(chime_set_timeout(s, 0), 0);
+	CHECK_EQ(chime_connect(s, &at), -EINPROGRESS);
+	struct pollfd p = { chime_fileno(s), POLLOUT, 0 };
+	CHECK_EQ(poll(&p, 1, 10000), 1);
+	CHECK_EQ(chime_getpeername(s, &peer), 0);
+	CHECK_EQ(chime_connect(s, &at), 0);
+	CHECK_EQ(chime_connect(s, &at), -EISCONN);
+	chime_free(&s);
+	chime_free(&l);
 }
 
 /* A refused connect fails in the mode with a limit too, and not after the limit. */
