@@ -1,5 +1,5 @@
 # For people; CMake and Ninja do the work. "make help" lists what there is.
-.PHONY: build run check check-cross check-vm sim bench million fuzz install help
+.PHONY: build run check build-cpython check-cpython check-cross check-vm sim bench million fuzz install help
 .DEFAULT_GOAL := build
 
 PREFIX ?= /usr/local
@@ -14,6 +14,13 @@ run: ## start a server on port 9999 and open the client on it
 
 check: ## build and run every test and every check
 	@scripts/suites
+
+build-cpython: ## build build/chime-python: this machine's python3 with _socket on libchime
+	@scripts/packages cpython
+	@cmake --preset release -DCHIME_CPYTHON=ON >/dev/null && cmake --build build --target chime-python
+
+check-cpython: build-cpython ## run CPython's own network tests on libchime (MODULES="test_ssl ..." or TIER=core, nightly, all)
+	@tests/cpython/check $(if $(TIER),--tier $(TIER)) $(MODULES)
 
 check-cross: ## build for s390x and i386, run the unit tests there, and let them talk to ours
 	@scripts/packages cross
