@@ -23,6 +23,8 @@
  * the process has none left, waits end within 50 ms of the close. chime_free() is the owner's, when no other
  * thread uses the handle any more.
  *
+ * Memory. A handle is one piece of memory, allocated by the call that makes it; no other call here allocates.
+ *
  * The descriptor is the truth: nothing is read ahead, so poll(2), dup(2), fork(2) and other libraries may use
  * chime_fileno() beside the handle. Descriptors are close-on-exec. SIGPIPE is never raised.
  */

@@ -1,9 +1,13 @@
 /* The socket's calls: what they give, what they leave behind, and Python's rules for them. */
 #include <chime/connect.h>
+#include <chime/stream.h>
 #include <runner/test.h>
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/if_packet.h>
+#include <linux/netlink.h>
+#include <net/if.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -676,6 +680,66 @@ TEST(listen_takes_a_negative_backlog)
 	chime_free(&a);
 	chime_free(&c);
 	chime_free(&l);
+}
+
+/* What close(2) says is reported, once, and the handle is closed all the same. */
+TEST(close_reports_what_close_says)
+{
+	chime_sock *s;
+	CHECK_EQ(chime_open(&s, AF_INET, SOCK_STREAM, 0), 0);
+	CHECK_EQ(close(chime_fileno(s)), 0);
+	CHECK_EQ(chime_close(s), -EBADF);
+	CHECK_EQ(chime_fileno(s), -1);
+	CHECK_EQ(chime_close(s), 0);
+	chime_free(&s);
+}
+
+/* A stream that is freed leaves its socket open, and one whose socket was closed can be freed. */
+TEST(streams_borrow_their_socket)
+{
+	chime_sock *p[2];
+	chime_stream *st;
+	char b[4];
+	CHECK_EQ(chime_socketpair(p, AF_UNIX, SOCK_STREAM, 0), 0);
+	CHECK_EQ(chime_stream_new(&st, p[0], 0), 0);
+	CHECK_EQ(chime_stream_free(&st), 0);
+	CHECK_EQ(chime_send(p[0], "x", 1, 0), 1);
+	CHECK_EQ(chime_recv(p[1], b, sizeof(b), 0), 1);
+	CHECK_EQ(chime_stream_new(&st, p[0], 0), 0);
+	CHECK_EQ(chime_close(p[0]), 0);
+	CHECK_EQ(chime_stream_read(st, b, sizeof(b)), CHIME_ECLOSED);
+	CHECK_EQ(chime_stream_write(st, "x", 1, NULL), 0);
+	CHECK_EQ(chime_stream_free(&st), CHIME_ECLOSED);
+	chime_free(&p[0]);
+	chime_free(&p[1]);
+}
+
+/* Families without a text form of ours work by their sockaddr: netlink is bound, and says where; packet sockets too. */
+TEST(other_families_take_their_sockaddr)
+{
+	struct sockaddr_nl nl = { .nl_family = AF_NETLINK };
+	struct sockaddr_ll ll = { .sll_family = AF_PACKET, .sll_ifindex = (int)if_nametoindex("lo") };
+	chime_addr a, back;
+	char text[CHIME_ADDR_TEXT];
+	chime_sock *s;
+	CHECK_EQ(chime_addr_from(&a, (struct sockaddr *)&nl, sizeof(nl)), 0);
+	CHECK_EQ(chime_addr_family(&a), AF_NETLINK);
+	CHECK_EQ(chime_open(&s, AF_NETLINK, SOCK_RAW, NETLINK_ROUTE), 0);
+	CHECK_EQ(chime_bind(s, &a), 0);
+	CHECK_EQ(chime_getsockname(s, &back), 0);
+	CHECK_EQ(back.len, sizeof(nl));
+	memcpy(&nl, &back.u, sizeof(nl));
+	CHECK(nl.nl_pid != 0);
+	chime_free(&s);
+	CHECK_EQ(chime_addr_from(&a, (struct sockaddr *)&ll, sizeof(ll)), 0);
+	chime_addr_print(&a, text, sizeof(text));
+	CHECK_STR(text, "family 17, 20 bytes");
+	if (chime_open(&s, AF_PACKET, SOCK_DGRAM, 0) < 0)
+		SKIP("packet sockets take CAP_NET_RAW");
+	CHECK_EQ(chime_bind(s, &a), 0);
+	CHECK_EQ(chime_getsockname(s, &back), 0);
+	CHECK_EQ(back.u.sa.sa_family, AF_PACKET);
+	chime_free(&s);
 }
 
 TEST_MAIN()
