@@ -1,5 +1,5 @@
 # For people; CMake and Ninja do the work. "make help" lists what there is.
-.PHONY: build run check build-cpython check-cpython check-cross check-vm sim bench million fuzz install help
+.PHONY: build run check build-cpython check-cpython check-cross check-vm sim soak bench million fuzz install help
 .DEFAULT_GOAL := build
 
 PREFIX ?= /usr/local
@@ -35,6 +35,11 @@ sim: ## run the server on a simulated network, other seeds than ./check (SEEDS=1
 	@test -x build/tests/test_sim || cmake --preset release -DCHIME_TESTS=ON
 	@cmake --build build --target test_sim
 	@build/tests/test_sim --seeds $${SEEDS:-10000} --from $${FROM:-1}
+
+soak: build ## a real server under clients of every kind (DURATION=1h BACKEND=epoll WORKERS=1 SEED=N)
+	@test -x build/tests/soak || cmake --preset release -DCHIME_TESTS=ON >/dev/null
+	@cmake --build build --target test_soak
+	@build/tests/soak --duration $${DURATION:-1h} --backend $${BACKEND:-epoll} --workers $${WORKERS:-1} $(if $(SEED),--seed $(SEED))
 
 bench: ## measure, against bare programs and other libraries (ROWS=1,4: these rows; QUICK=1; DOCS=1: into docs/)
 	@bench/run $(if $(ROWS),--rows $(ROWS)) $(if $(QUICK),--quick) $(if $(DOCS),--docs)

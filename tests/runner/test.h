@@ -53,7 +53,7 @@ int64_t test_now(void);
 
 #define TEST_LIMIT(name_, limit_)                                                                                      \
 	static void name_(void);                                                                                       \
-	static struct test test_##name_ = { #name_, __FILE__, name_, limit_, NULL, NULL };                                   \
+	static struct test test_##name_ = { #name_, __FILE__, name_, limit_, NULL, NULL };                             \
 	__attribute__((constructor)) static void register_##name_(void)                                                \
 	{                                                                                                              \
 		test_register(&test_##name_);                                                                          \

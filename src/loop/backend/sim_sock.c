@@ -334,7 +334,8 @@ int sim_reach(struct sim *sim, struct sim_sock *s, const struct op *op)
 		return failures[sim_random(sim, 3)];
 	for (unsigned i = 0; i < sim->sock_count; i++) {
 		struct sim_sock *place = sim->socks[i];
-		if (place->kind != SIM_PLACE || place->closed || place->type != s->type || !chime_addr_equal(&place->addr, op->u.to))
+		if (place->kind != SIM_PLACE || place->closed || place->type != s->type ||
+		    !chime_addr_equal(&place->addr, op->u.to))
 			continue;
 		s->kind = SIM_CONN;
 		add_waiting(place, s);
