@@ -1,11 +1,11 @@
 /*
  * The yardstick: the stamp service as one thread with epoll and nothing else, as fast as we know how to write it.
  *
- *     bare_epoll tcp:PORT | unix:PATH | seqpacket:PATH | dgram:PATH | udp:PORT      (port 0: any; the one that was got is printed)
+ *     bare_epoll [-s] tcp:PORT | unix:PATH | seqpacket:PATH | dgram:PATH | udp:PORT      (port 0: any; the one that was got is printed)
  *
  * Chunks of 1024, ctime in local time. Level-triggered; one receive of up to 64 KiB for many chunks, the clock read behind it, the
  * stamp written in front of the data, one send with the stamp named again for every further chunk. What the peer does not take at
- * once is copied, and the peer is not read from until it has taken that.
+ * once is copied, and the peer is not read from until it has taken that. With -s it looks LOOKS times in vain before it sleeps.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -32,7 +32,8 @@ enum {
 	PIECES = 2 * (INPUT / CHUNK),
 	EVENTS = 512,
 	BATCH = 32,
-	DATAGRAM = 4096
+	DATAGRAM = 4096,
+	LOOKS = 500 /* some 100 us */
 };
 
 /* What a peer has not taken yet. */
@@ -42,7 +43,7 @@ struct left {
 };
 
 static int ep, listener;
-static bool messages, stream_of_ip;
+static bool messages, stream_of_ip, sleepless;
 static struct left **left; /* by descriptor; NULL: nothing */
 static unsigned char input[STAMP + INPUT];
 static volatile sig_atomic_t stop;
@@ -168,8 +169,10 @@ static void serve_connections(void)
 {
 	struct epoll_event events[EVENTS];
 	watch(listener, EPOLL_CTL_ADD, EPOLLIN);
+	unsigned vain = 0;
 	while (!stop) {
-		int n = epoll_wait(ep, events, EVENTS, -1);
+		int n = epoll_wait(ep, events, EVENTS, sleepless && vain < LOOKS ? 0 : -1);
+		vain = n ? 0 : vain + 1;
 		for (int i = 0; i < n; i++) {
 			int fd = events[i].data.fd;
 			if (fd == listener)
@@ -240,9 +243,15 @@ int main(int argc, char **argv)
 {
 	struct sigaction act = { .sa_handler = on_signal };
 	struct rlimit files;
+	if (argc > 1 && !strcmp(argv[1], "-s")) {
+		sleepless = true;
+		argv++;
+		argc--;
+	}
 	const char *at = argc == 2 ? strchr(argv[1], ':') : NULL;
 	if (!at) {
-		fprintf(stderr, "usage: bare_epoll tcp:PORT | unix:PATH | seqpacket:PATH | dgram:PATH | udp:PORT\n");
+		fprintf(stderr,
+			"usage: bare_epoll [-s] tcp:PORT | unix:PATH | seqpacket:PATH | dgram:PATH | udp:PORT\n");
 		return 2;
 	}
 	sigaction(SIGTERM, &act, NULL);

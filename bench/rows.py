@@ -19,7 +19,7 @@ import time
 
 import servers as sv
 from report import write_report
-from servers import ASIO, ASYNCIO, BARE, BARE_URING, EPOLL, GO, LIBEVENT, LIBUV, TUTORIAL, TWIN, URING
+from servers import ASIO, ASYNCIO, BARE, BARE_SPIN, BARE_URING, EPOLL, GO, LIBEVENT, LIBUV, TUTORIAL, TWIN, URING
 
 BARES = [BARE, TWIN, BARE_URING]
 OURS = [EPOLL, URING]
@@ -87,8 +87,8 @@ CELLS = [Cell(f"{c} x {size} B", {1, 2, 8} if (c, size) == (50, 16) else {1, 2},
 CELLS += [
     Cell("50 x 16 B, 16 deep", {3}, ALL, closed(50, 16, 16)),
     Cell("20 x 8000 B, 8 deep", {4}, ALL, closed(20, 8000, 8)),
-    Cell("1 x 16 B, --spin", {5}, BARES + OURS, closed(1, 16, 1), flags=("--spin", SPIN)),
-    Cell("1 x 16 B, --spin, load too", {5}, BARES + OURS, sleepless, flags=("--spin", SPIN)),
+    Cell("1 x 16 B, --spin", {5}, BARES + [BARE_SPIN] + OURS, closed(1, 16, 1), flags=("--spin", SPIN)),
+    Cell("1 x 16 B, --spin, load too", {5}, BARES + [BARE_SPIN] + OURS, sleepless, flags=("--spin", SPIN)),
     Cell("open loop, 50 x 16 B", {6}, BARES + OURS + [LIBUV, ASIO], open_loop),
     Cell("opened, asked, closed", {7}, ALL, churn),
     Cell("unix stream, 50 x 16 B", {10}, BARES + OURS, closed(50, 16, 1), "unix"),

@@ -16,6 +16,7 @@ PROGRAMS = os.path.join(BUILD, "bench")
 CHIME = os.path.join(BUILD, "chime")
 
 BARE, TWIN, BARE_URING = "bare epoll", "bare epoll, twin", "bare uring"
+BARE_SPIN = "bare epoll, spinning"
 EPOLL, URING = "chime epoll", "chime uring"
 LIBUV, LIBEVENT, ASIO, GO = "libuv", "libevent", "asio", "Go"
 ASYNCIO, TUTORIAL = "asyncio", "tutorial"
@@ -41,6 +42,8 @@ def command(name, transport, place, flags=()):
     at = f"{transport}:{place or 0}"
     if name in (BARE, TWIN):
         return [program("bare_epoll"), at]
+    if name == BARE_SPIN:
+        return [program("bare_epoll"), "-s", at]
     if name == BARE_URING:
         return [program("bare_uring"), at]
     if name in (EPOLL, URING):
