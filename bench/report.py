@@ -148,7 +148,7 @@ class Verdicts:
             r = {n: statistics.median(ratios(samples, f"{n}, 2 pairs", f"{n}, 1 pair", key))
                  for n in (self.default, EPOLL, BARE)}
             ok = [r[n] >= limit if more else r[n] <= limit for n in (self.default, EPOLL)]
-            self.add(12, "two workers, 50 x 16 B each", f"{what} (two bare: {r[BARE]:.2f})",
+            self.add(12, "two workers (--pin), 50 x 16 B each", f"{what} (two bare: {r[BARE]:.2f})",
                      f"{'>=' if more else '<='} {limit}", f"{r[self.default]:.2f}", f"{r[EPOLL]:.2f}", *ok)
 
     def fairness(self):

@@ -139,7 +139,7 @@ def run_cell(machine, cell, rounds, seconds, facts, notes):
 
 
 def run_pairs(machine, rounds, seconds):
-    """Row 12: one pair of worker and load on one core; two pairs on two, of chime and of two bare programs."""
+    """Row 12: one pair of worker (--pin) and load on one core; two pairs on two, of chime and of two bare programs."""
     def pair_load(target, pid, core):
         words = machine.on(core) + [sv.program("load"), target, "50", "16", "1", str(seconds), str(pid)]
         return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -163,7 +163,7 @@ def run_pairs(machine, rounds, seconds):
     for r in range(rounds):
         for n in [BARE] + OURS:
             for pairs in ((1, 2) if r % 2 else (2, 1)):
-                flags = ("--workers", str(pairs))
+                flags = ("--workers", str(pairs), "--pin")
                 cores = "0" if pairs == 1 else f"0,{last}"
                 if n == BARE:
                     up = [sv.Server(machine, n, cores=str(c)) for c in ((0,) if pairs == 1 else (0, last))]

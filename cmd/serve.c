@@ -22,7 +22,7 @@ struct serve {
 	int64_t workers, max_conns, backlog;
 	int backend, log_level, log_format;
 	int64_t idle_timeout_ns, grace_ns, spin_ns;
-	bool quiet;
+	bool quiet, pin;
 };
 
 static const struct serve serve_default = {
@@ -50,6 +50,8 @@ static const struct verb_option serve_options[] = {
 	OPT_CHOICE(0, "frame", struct serve, frame, frames, "stamp: answer what comes, or each line (default chunk)"),
 	OPT_INT('w', "workers", struct serve, workers, 1, 256, "N",
 		"threads (default: one for each core it may run on)"),
+	OPT_FLAG(0, "pin", struct serve, pin,
+		 "a core of its own for each worker, and the connections that come in on it"),
 	OPT_CHOICE(0, "backend", struct serve, backend, backends, "how the kernel is asked (default auto)"),
 	OPT_INT(0, "max-conns", struct serve, max_conns, 1, 100000000, "N",
 		"connections at once (default: as many as there may be descriptors)"),
@@ -318,6 +320,7 @@ static int run_serve(const struct verb *verb, int argc, char **argv)
 	config.grace_ns = opts.grace_ns;
 	config.spin_ns = opts.spin_ns;
 	config.backlog = opts.backlog;
+	config.pin = opts.pin;
 	config.log = log_event;
 	config.log_arg = log;
 	config.log_level = opts.quiet ? CHIME_LOG_WARN : CHIME_LOG_INFO;

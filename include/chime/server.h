@@ -71,6 +71,7 @@ struct chime_server_config {
 	void *log_arg;
 	enum chime_log_level log_level; /* what is not wanted is not put together */
 	int64_t backlog;                /* listen(2) for endpoints that set none; 0: as the system does */
+	bool pin; /* each worker has a core of its own, and the TCP connections that come in on it; no more workers than cores */
 };
 /* Every field, in order: C++ compilers want it so. */
 #define CHIME_SERVER_CONFIG_INIT                                                                                       \
@@ -79,6 +80,7 @@ struct chime_server_config {
 		.idle_timeout_ns = CHIME_FOREVER, .stall_timeout_ns = 60 * CHIME_SEC, .grace_ns = 5 * CHIME_SEC,       \
 		.spin_ns = 0, .queue_conn_max = 1u << 20, .queue_total_max = 256u << 20, .datagram_rate = 10000,       \
 		.datagram_rate_total = 0, .log = NULL, .log_arg = NULL, .log_level = CHIME_LOG_INFO, .backlog = 0,     \
+		.pin = false,                                                                                          \
 	}
 
 /* ---- a server's life: one thread, but for stop ---- */

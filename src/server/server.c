@@ -4,6 +4,7 @@
 #include "server/acceptor.h"
 #include "server/dgram.h"
 #include "server/envelope.h"
+#include "server/steer.h"
 
 #include <chime/stamp.h>
 #include <errno.h>
@@ -337,6 +338,27 @@ static void find_ceiling(chime_server *s)
 	}
 }
 
+/* A core for each worker. */
+static int choose_cores(chime_server *s)
+{
+	cpu_set_t set;
+	int count = cores();
+	if (!s->config.pin)
+		return 0;
+	if (s->config.workers > (unsigned)count || sched_getaffinity(0, sizeof set, &set) < 0) {
+		set_why(s, "%u workers cannot have a core each: there %s %d", s->config.workers,
+			count == 1 ? "is" : "are", count);
+		return -EINVAL;
+	}
+	s->cores = malloc(s->config.workers * sizeof *s->cores);
+	if (!s->cores)
+		return -ENOMEM;
+	for (unsigned i = 0, core = 0; i < s->config.workers; core++)
+		if (CPU_ISSET(core, &set))
+			s->cores[i++] = (int)core;
+	return 0;
+}
+
 /* Whether the kernel lets us have the backend. */
 static int check_backend(chime_server *s)
 {
@@ -371,6 +393,8 @@ static int equip(chime_server *s, struct chime_worker *w)
 			struct listen_sock *sock = &v->set.socks[k];
 			if (sock->fds[w->number] < 0)
 				continue; /* another worker's alone */
+			if (s->cores && sock->connected && !sock->shared && w->number == 0 && s->config.workers > 1)
+				(void)chime__steer_by_core(sock->fds[0], s->cores, s->config.workers);
 			if (!sock->connected)
 				err = chime__dgram_open(w, v, sock, s->udp_ports, s->udp_port_count);
 			else
@@ -395,8 +419,10 @@ static void free_workers(chime_server *s)
 		chime__worker_fini(&s->workers[i]);
 	free(s->workers);
 	free(s->udp_ports);
+	free(s->cores);
 	s->workers = NULL;
 	s->udp_ports = NULL;
+	s->cores = NULL;
 	s->ready = s->udp_port_count = 0;
 }
 
@@ -447,6 +473,8 @@ int chime_server_open(chime_server *s)
 	}
 	s->why[0] = 0;
 	err = check_backend(s);
+	if (err == 0)
+		err = choose_cores(s);
 	for (unsigned i = 0; i < s->served_count && err == 0; i++)
 		err = chime__listen_open(&s->served[i]->set, &s->served[i]->endpoint, s->config.workers, s->why,
 					 sizeof s->why);
@@ -474,10 +502,22 @@ static int start_thread(struct chime_worker *w)
 {
 	char name[16];
 	sigset_t all, before;
+	pthread_attr_t attr;
+	int err = -pthread_attr_init(&attr);
+	if (err < 0)
+		return err;
+	if (w->server->cores) {
+		cpu_set_t own;
+		CPU_ZERO(&own);
+		CPU_SET((unsigned)w->server->cores[w->number], &own);
+		err = -pthread_attr_setaffinity_np(&attr, sizeof own, &own);
+	}
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
-	int err = -pthread_create(&w->thread, NULL, worker_main, w);
+	if (err == 0)
+		err = -pthread_create(&w->thread, &attr, worker_main, w);
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	pthread_attr_destroy(&attr);
 	if (err == 0) {
 		snprintf(name, sizeof name, "chime-%u", w->number);
 		pthread_setname_np(w->thread, name);

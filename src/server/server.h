@@ -20,6 +20,7 @@ struct chime_server {
 	unsigned served_count;
 	uint16_t *udp_ports; /* sorted: what guards compare sources with */
 	unsigned udp_port_count;
+	int *cores;                   /* [config.workers]: whose core is which, if they are pinned */
 	struct chime_worker *workers; /* [config.workers] once started */
 	unsigned ready;               /* workers that were initialised */
 	unsigned started;             /* of them, those that have a thread */

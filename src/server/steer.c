@@ -1,11 +1,18 @@
-/* Datagrams of one source to one worker: a filter on the group of sockets that share the port (SO_REUSEPORT, socket(7)). */
+/* Which of the sockets that share a port gets what comes: filters on their group (SO_REUSEPORT, socket(7)). */
 #include "server/steer.h"
 
 #include <errno.h>
 #include <linux/filter.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <sys/random.h>
 #include <sys/socket.h>
+
+static int attach(int fd, struct sock_filter *code, size_t n)
+{
+	struct sock_fprog program = { (unsigned short)n, code };
+	return setsockopt(fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &program, sizeof program) < 0 ? -errno : 0;
+}
 
 int chime__steer_by_source(int fd, unsigned workers)
 {
@@ -30,8 +37,22 @@ int chime__steer_by_source(int fd, unsigned workers)
 		BPF_STMT(BPF_ALU | BPF_MOD | BPF_K, workers),
 		BPF_STMT(BPF_RET | BPF_A, 0),
 	};
-	struct sock_fprog program = { sizeof code / sizeof *code, code };
-	if (setsockopt(fd, SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &program, sizeof program) < 0)
-		return -errno;
-	return 0;
+	return attach(fd, code, sizeof code / sizeof *code);
+}
+
+int chime__steer_by_core(int fd, const int *cores, unsigned workers)
+{
+	struct sock_filter *code = malloc((2 * (size_t)workers + 3) * sizeof *code), *p = code;
+	if (!code)
+		return -ENOMEM;
+	*p++ = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, (uint32_t)(SKF_AD_OFF + SKF_AD_CPU));
+	for (unsigned i = 0; i < workers; i++) {
+		*p++ = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)cores[i], 0, 1);
+		*p++ = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, i);
+	}
+	*p++ = (struct sock_filter)BPF_STMT(BPF_ALU | BPF_MOD | BPF_K, workers);
+	*p++ = (struct sock_filter)BPF_STMT(BPF_RET | BPF_A, 0);
+	int err = attach(fd, code, (size_t)(p - code));
+	free(code);
+	return err;
 }

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/time.h>
@@ -623,6 +624,62 @@ TEST_EACH_BACKEND(spinning_gives_up_the_core)
 	stop();
 	config.spin_ns = CHIME_SEC;
 	CHECK_EQ(chime_server_new(&server, &config), -EINVAL);
+}
+
+/* What a worker says of itself: its number, and which core it may run on (-1: several). */
+static ssize_t where_received(const struct chime_input *in, chime_reply *out)
+{
+	static _Thread_local char text[32];
+	cpu_set_t set;
+	int core = -1;
+	(void)in;
+	CHECK_EQ(sched_getaffinity(0, sizeof set, &set), 0);
+	for (int i = 0; i < CPU_SETSIZE && CPU_COUNT(&set) == 1; i++)
+		if (CPU_ISSET(i, &set))
+			core = i;
+	int n = snprintf(text, sizeof text, "%03d", core);
+	return chime_reply_add(out, text, (size_t)n) < 0 ? -1 : (ssize_t)in->len;
+}
+
+static const chime_service where_service = {
+	.size = sizeof(chime_service), .name = "where", .help = "which core", .received = where_received
+};
+
+/* Pinned workers stay on a core each; who connects from a core is served on it. More workers than cores are refused. */
+TEST_EACH_BACKEND(pinned_workers_serve_their_own_core)
+{
+	struct chime_server_config config = CHIME_SERVER_CONFIG_INIT;
+	cpu_set_t all, one;
+	CHECK_EQ(sched_getaffinity(0, sizeof all, &all), 0);
+	config.backend = test_backend->name;
+	config.pin = true;
+	config.workers = (unsigned)CPU_COUNT(&all);
+	CHECK_EQ(chime_server_new(&server, &config), 0);
+	CHECK_EQ(chime_server_add(server, "tcp://127.0.0.1:0", &where_service, NULL, NULL), 0);
+	CHECK_EQ(chime_server_start(server), 0);
+	for (int core = 0; core < CPU_SETSIZE; core++) {
+		char text[8];
+		if (!CPU_ISSET(core, &all))
+			continue;
+		CPU_ZERO(&one);
+		CPU_SET(core, &one);
+		CHECK_EQ(sched_setaffinity(0, sizeof one, &one), 0);
+		snprintf(text, sizeof text, "%03d", core);
+		for (int i = 0; i < 8; i++) {
+			chime_sock *s = dial(0);
+			say(s, "x");
+			hear(s, text);
+			chime_free(&s);
+		}
+	}
+	CHECK_EQ(sched_setaffinity(0, sizeof all, &all), 0);
+	stop();
+	config.workers++;
+	CHECK_EQ(chime_server_new(&server, &config), 0);
+	CHECK_EQ(chime_server_add(server, "tcp://127.0.0.1:0", &where_service, NULL, NULL), 0);
+	CHECK_EQ(chime_server_open(server), -EINVAL);
+	CHECK(strstr(chime_server_why(server), "core"));
+	chime_server_free(&server);
 }
 
 /* A stop before the start ends the workers as soon as they run; a server that was opened and never started can be freed. */
