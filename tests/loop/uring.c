@@ -208,12 +208,13 @@ TEST(sends_that_find_no_room_are_sent_in_the_end)
 {
 	struct pairs p;
 	struct iovec(*iov)[2];
+	static char one[] = "one", two[] = "two";
 	char got[16];
 	make_pairs(&p, 2000);
 	iov = test_calloc(p.n, sizeof *iov);
 	for (unsigned i = 0; i < p.n; i++) {
-		iov[i][0] = (struct iovec){ (char[]){ "one" }, 3 };
-		iov[i][1] = (struct iovec){ (char[]){ "two" }, 3 };
+		iov[i][0] = (struct iovec){ one, 3 };
+		iov[i][1] = (struct iovec){ two, 3 };
 		p.ops[i].kind = OP_SEND;
 		p.ops[i].u.iov = iov[i];
 		p.ops[i].n = 2;
