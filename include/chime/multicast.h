@@ -32,7 +32,10 @@ CHIME_API int chime_leave_source(chime_sock *s, const chime_addr *group, const c
 /* Where what is sent to a group goes out. 0: as the routes say. */
 CHIME_API int chime_set_multicast_if(chime_sock *s, unsigned ifindex);
 
-/* How many networks it may cross: TTL or hop limit, 0 (this machine) to 255; -1 the default, 1 (this network). -ERANGE. */
+/*
+ * How many networks it may cross: TTL or hop limit, 0 to 255; -1 the default, 1 (this network). 0 should be this machine alone;
+ * Linux keeps to that only while this machine has joined the group itself. -ERANGE.
+ */
 CHIME_API int chime_set_multicast_hops(chime_sock *s, int hops);
 
 /* Whether members on this machine get it too. On at first. */

@@ -196,7 +196,8 @@ CHIME_API const char *chime_igmp_change_name(uint8_t type);
 /*
  * An AF_INET SOCK_RAW socket receives packets with their IP header; AF_INET6 ones, and ICMP's SOCK_DGRAM, without. Takes it off where
  * it is there: *payload and *payload_len are what follows it, and *ip (may be NULL) the header, .header_len 0 where there is
- * none. 0; chime_ipv4_parse()'s codes.
+ * none. The header's checksum is not looked at: the kernel did that, and then may have written itself into options. 0;
+ * chime_ipv4_parse()'s other codes.
  */
 CHIME_API int chime_raw_payload(int family, int type, const void *bytes, size_t len, struct chime_ipv4 *ip,
 				const void **payload, size_t *payload_len);

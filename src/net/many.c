@@ -31,7 +31,7 @@ static ssize_t recv_batch(int fd, struct chime_packet *p, size_t n, int flags)
 		h[i].msg_hdr.msg_control = p[i].msg.control.buf;
 		h[i].msg_hdr.msg_controllen = p[i].msg.control.size;
 	}
-	int got = recvmmsg(fd, h, (unsigned)n, flags | MSG_CMSG_CLOEXEC, NULL);
+	int got = recvmmsg(fd, h, (unsigned)n, flags, NULL);
 	if (got < 0)
 		return -errno;
 	for (int i = 0; i < got; i++) {
@@ -115,7 +115,7 @@ ssize_t chime_recv_many(chime_sock *s, struct chime_packet *p, size_t n, int fla
 {
 	struct many w = { p, n };
 	struct chime__call c = { .op = op_recv_many, .buf = &w };
-	return many(s, &c, ACT_RECV_MANY, flags & ~MSG_WAITALL, POLLIN);
+	return many(s, &c, ACT_RECV_MANY, (flags & ~MSG_WAITALL) | chime__cloexec_flag(s), POLLIN);
 }
 
 ssize_t chime_send_many(chime_sock *s, struct chime_packet *p, size_t n, int flags)

@@ -83,7 +83,6 @@ static ssize_t op_recvmsg(struct chime_sock *s, int fd, struct chime__call *c)
 	struct gather *g = c->buf;
 	struct chime_msg *m = g->m;
 	struct msghdr h = { 0 };
-	(void)s;
 	fill(g, &h);
 	if (m) {
 		h.msg_name = &m->addr.u;
@@ -91,7 +90,7 @@ static ssize_t op_recvmsg(struct chime_sock *s, int fd, struct chime__call *c)
 		h.msg_control = m->control.buf;
 		h.msg_controllen = m->control.size;
 	}
-	ssize_t n = recvmsg(fd, &h, c->flags | MSG_CMSG_CLOEXEC);
+	ssize_t n = recvmsg(fd, &h, c->flags | chime__cloexec_flag(s));
 	if (n < 0)
 		return -errno;
 	g->flags |= h.msg_flags;

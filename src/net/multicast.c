@@ -82,7 +82,7 @@ static int interface_of(const struct chime_endpoint_settings *settings)
 static int set_unicast(int fd, int family, const struct chime_endpoint_settings *settings, bool group)
 {
 	int hops = (int)settings->ttl, err = 0;
-	if (hops > 0)
+	if (hops >= 0)
 		err = set(fd, level_of(family), family == AF_INET6 ? IPV6_UNICAST_HOPS : IP_TTL, &hops, sizeof hops);
 	if (err == 0 && settings->interface[0] && !group)
 		err = set(fd, SOL_SOCKET, SO_BINDTODEVICE, settings->interface, (socklen_t)strlen(settings->interface));

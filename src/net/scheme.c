@@ -170,7 +170,7 @@ static const struct chime_option options[] = {
 	  "UDP port that carries SCTP, for " WORDS_ENCAPSULATED " (default: 9899)" },
 	{ "if", CHIME_OPTION_TEXT, SETTING(interface), 0, 15, NULL, false, "NAME",
 	  "the interface for groups, or else the only one, for " WORDS_PACKETS " (default: as the routes say)" },
-	{ "ttl", CHIME_OPTION_INT, SETTING(ttl), 0, 255, NULL, false, "N",
+	{ "ttl", CHIME_OPTION_INT, SETTING(ttl), 1, 255, NULL, false, "N",
 	  "TTL or hop limit of what is sent, for " WORDS_PACKETS " (default: the system's; 1 to groups)" },
 	{ "loop", CHIME_OPTION_CHOICE, SETTING(loop), 0, 0, no_yes, false, "yes|no",
 	  "members of the group on this machine get what is sent, for " WORDS_GROUPS " (default: yes)" },

@@ -159,6 +159,12 @@ ssize_t chime__sock_go_on(struct chime_sock *s, int fd, struct chime__call *c, s
 int chime__interrupted(void);
 void chime__interrupted_forked(void);
 
+/* What makes descriptors that come with a message close-on-exec: only unix sockets carry them, and packet sockets refuse it. */
+static inline int chime__cloexec_flag(const struct chime_sock *s)
+{
+	return s->family == AF_UNIX ? MSG_CMSG_CLOEXEC : 0;
+}
+
 /* now + limit, without overflow. */
 int64_t chime__deadline_after(int64_t limit_ns);
 

@@ -7,6 +7,8 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <linux/if_packet.h>
+#include <net/ethernet.h>
 #include <netinet/udp.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -478,6 +480,35 @@ TEST(short_control_messages_say_nothing)
 			CHECK(!chime_cmsg_stamps(&c, &stamps));
 		}
 	}
+}
+
+/* A packet socket, which refuses flags that others ignore, receives messages one by one and many at once. */
+TEST(msg_of_a_packet_socket)
+{
+	struct sockaddr_ll ll = { .sll_family = AF_PACKET, .sll_protocol = htons(ETHERTYPE_IP), .sll_ifindex = 1 };
+	chime_addr at = { .len = sizeof ll }, to;
+	chime_sock *packets, *udp;
+	char room[2048];
+	struct iovec iov = { room, sizeof room };
+	struct chime_msg m = { .flags = 0 };
+	struct chime_packet one = { .iov = &iov, .iovs = 1 };
+	memcpy(&at.u, &ll, sizeof ll);
+	int err = chime_open(&packets, AF_PACKET, SOCK_DGRAM, htons(ETHERTYPE_IP));
+	if (err == -EPERM)
+		SKIP("packet sockets need CAP_NET_RAW");
+	CHECK_EQ(err, 0);
+	CHECK_EQ(chime_set_timeout(packets, 10 * CHIME_SEC), 0);
+	CHECK_EQ(chime_bind(packets, &at), 0);
+	CHECK_EQ(chime_open(&udp, AF_INET, SOCK_DGRAM, 0), 0);
+	CHECK_EQ(chime_addr_ip(&to, AF_INET, "127.0.0.1", 9), 0);
+	CHECK_EQ(chime_sendto(udp, "once", 4, 0, &to), 4);
+	CHECK(chime_recvmsg(packets, room, sizeof room, 0, &m) > 0);
+	CHECK_EQ(chime_addr_family(&m.addr), AF_PACKET);
+	CHECK_EQ(chime_sendto(udp, "twice", 5, 0, &to), 5);
+	CHECK_EQ(chime_recv_many(packets, &one, 1, 0), 1);
+	CHECK(one.bytes > 0);
+	chime_free(&packets);
+	chime_free(&udp);
 }
 
 TEST_MAIN()
