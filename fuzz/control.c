@@ -5,7 +5,7 @@
 #include "fuzz/fuzz.h"
 #include "net/edge.h"
 
-#include <chime/msg.h>
+#include <chime/errqueue.h>
 
 static void ask_everything(const struct chime_cmsg *m)
 {
@@ -22,6 +22,9 @@ static void ask_everything(const struct chime_cmsg *m)
 	chime_cmsg_tos(m, &number);
 	chime_cmsg_segment(m, &number);
 	chime_cmsg_stamps(m, &stamps);
+	struct chime_queued q = { .about = chime_addr_none() };
+	if (chime_cmsg_queued(m, &q))
+		MUST(q.kind <= CHIME_QUEUED_ERROR && q.error <= 0);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)

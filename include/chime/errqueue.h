@@ -59,6 +59,12 @@ struct chime_queued {
 CHIME_API int chime_recv_queued(chime_sock *s, struct chime_queued *out, int flags);
 
 /*
+ * What one control message of the queue says, for whoever receives it by chime_recvmsg() with MSG_ERRQUEUE: true, and *out is set but for
+ * .stamps and .about, which chime_cmsg_stamps() and the message's address tell. Else false, and *out stays.
+ */
+CHIME_API bool chime_cmsg_queued(const struct chime_cmsg *m, struct chime_queued *out);
+
+/*
  * Sends without copying: buf must stay as it is until chime_recv_queued() has told its number. Exactly one send(2) that took
  * anything is one number, counted from 0. SO_ZEROCOPY must be set; worth it from some 10 KB on. The bytes taken, perhaps fewer
  * than len; -ENOBUFS: too many are under way (read the queue).

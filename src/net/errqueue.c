@@ -82,11 +82,12 @@ static void read_offender(const struct chime_cmsg *c, chime_addr *out)
 		chime_addr_from(out, (struct sockaddr *)&room, size);
 }
 
-static bool read_extended(const struct chime_cmsg *c, struct chime_queued *q)
+bool chime_cmsg_queued(const struct chime_cmsg *c, struct chime_queued *q)
 {
 	struct sock_extended_err e;
 	if (!is_extended(c) || c->len < sizeof e)
 		return false;
+	*q = (struct chime_queued){ .stamps = q->stamps, .offender = chime_addr_none(), .about = q->about };
 	memcpy(&e, c->data, sizeof e);
 	q->origin = e.ee_origin;
 	if (e.ee_origin == SO_EE_ORIGIN_TIMESTAMPING) {
@@ -105,7 +106,7 @@ static bool read_extended(const struct chime_cmsg *c, struct chime_queued *q)
 		return true;
 	}
 	q->kind = CHIME_QUEUED_ERROR;
-	q->error = -(int)e.ee_errno;
+	q->error = e.ee_errno < 4096 ? -(int)e.ee_errno : -EPROTO; /* a code is -errno, whatever stands there */
 	q->icmp_type = e.ee_type;
 	q->icmp_code = e.ee_code;
 	q->info = e.ee_info;
@@ -137,7 +138,7 @@ static ssize_t op_queue(struct chime_sock *s, int fd, struct chime__call *c)
 	struct chime_control got = { room, sizeof room, h.msg_controllen };
 	while (chime_control_next(&got, &m)) {
 		chime_cmsg_stamps(&m, &q->stamps);
-		told |= read_extended(&m, q);
+		told |= chime_cmsg_queued(&m, q);
 	}
 	if (!told)
 		return -EBADMSG;
