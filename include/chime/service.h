@@ -50,6 +50,13 @@ typedef struct chime_reply chime_reply;
  */
 CHIME_API int chime_reply_add(chime_reply *r, const void *bytes, size_t len);
 
+/*
+ * Appends data in chunks of so many bytes (the last may be shorter), each with head in front of it: as many as the list has room for.
+ * A head that lies directly in front of data is one piece with the first chunk. How many bytes of data were appended.
+ */
+CHIME_API size_t chime_reply_add_chunks(chime_reply *r, const void *head, size_t head_len, const void *data, size_t len,
+					size_t chunk);
+
 /* How many more pieces the list takes now. */
 CHIME_API size_t chime_reply_room(const chime_reply *r);
 

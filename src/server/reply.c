@@ -3,6 +3,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdint.h>
 
 int chime_reply_add(chime_reply *r, const void *bytes, size_t len)
 {
@@ -22,6 +23,32 @@ int chime_reply_add(chime_reply *r, const void *bytes, size_t len)
 	r->answer = true;
 	r->bytes += len;
 	return 0;
+}
+
+size_t chime_reply_add_chunks(chime_reply *r, const void *head, size_t head_len, const void *data, size_t len,
+			      size_t chunk)
+{
+	struct iovec stamp = { (void *)(uintptr_t)head, head_len }, *v = r->iov + r->n, *end = r->iov + r->max;
+	unsigned char *at = (void *)(uintptr_t)data, *last = at + len;
+	size_t heads = 0;
+	if (at < last && (const unsigned char *)head + head_len == at && v < end) {
+		size_t n = len < chunk ? len : chunk;
+		*v++ = (struct iovec){ stamp.iov_base, head_len + n };
+		at += n;
+		heads++;
+	}
+	for (; at < last && end - v >= 2; heads++) {
+		size_t left = (size_t)(last - at), n = left < chunk ? left : chunk;
+		v[0] = stamp;
+		v[1] = (struct iovec){ at, n };
+		v += 2;
+		at += n;
+	}
+	size_t used = (size_t)(at - (const unsigned char *)data);
+	r->n = (unsigned)(v - r->iov);
+	r->bytes += used + heads * head_len;
+	r->answer |= heads > 0;
+	return used;
 }
 
 size_t chime_reply_room(const chime_reply *r)

@@ -361,26 +361,34 @@ static bool is_loop(const struct chime_input *in)
 	       begins_with_stamps(in->answers_come ? 1 : 2, in->data, in->len, in->time_ns);
 }
 
-/* The length of the first chunk of what is left, 0: it is not complete. */
-static size_t chunk_len(const struct chime_stamp_config *config, const unsigned char *data, size_t left, bool end)
+/* The length of the first line of what is left, 0: it is not complete. */
+static size_t line_len(const struct chime_stamp_config *config, const unsigned char *data, size_t left, bool end)
 {
 	size_t most = (size_t)config->chunk < left ? (size_t)config->chunk : left;
-	if (config->frame == 0)
-		return most;
 	const unsigned char *newline = memchr(data, '\n', most);
 	if (newline)
 		return (size_t)(newline - data) + 1;
 	return end || most == (size_t)config->chunk ? most : 0;
 }
 
-/* Chunks of a stream; the first stamp stands in front of the first. */
-static ssize_t answer_chunks(const struct chime_input *in, chime_reply *out, unsigned char *first, size_t stamp_len)
+/* Chunks of a stream; the stamp stands in front of the first. */
+static ssize_t answer_chunks(const struct chime_input *in, chime_reply *out, unsigned char *stamp, size_t stamp_len)
+{
+	const struct chime_stamp_config *config = in->config;
+	size_t chunk = FAULT(READ_STAMP) ? in->len : (size_t)config->chunk;
+	size_t used = chime_reply_add_chunks(out, stamp, stamp_len, in->data, in->len, chunk);
+	chime_reply_count(out, (unsigned)((used + chunk - 1) / chunk));
+	return (ssize_t)used;
+}
+
+/* The same for lines. */
+static ssize_t answer_lines(const struct chime_input *in, chime_reply *out, unsigned char *first, size_t stamp_len)
 {
 	const struct chime_stamp_config *config = in->config;
 	size_t used = 0;
 	unsigned chunks = 0;
 	while (used < in->len && chime_reply_room(out) >= 2) {
-		size_t n = chunk_len(config, in->data + used, in->len - used, in->end);
+		size_t n = line_len(config, in->data + used, in->len - used, in->end);
 		if (n == 0)
 			break;
 		if (used == 0) {
@@ -406,8 +414,9 @@ static ssize_t stamp_received(const struct chime_input *in, chime_reply *out)
 	size_t n = chime_stamp_write(stamp, in->time_ns, (enum chime_stamp_format)config->format, config->utc);
 	unsigned char *first = in->data - n;
 	memcpy(first, stamp, n);
-	bool one = in->message || (config->frame == 0 && in->len > 0 && in->len <= (size_t)config->chunk);
-	if (!one)
+	if (!in->message && config->frame != 0)
+		return answer_lines(in, out, first, n);
+	if (!in->message && in->len - 1 >= (size_t)config->chunk) /* none or several */
 		return answer_chunks(in, out, first, n);
 	int err = chime_reply_add(out, first, n + in->len);
 	return err < 0 ? err : (ssize_t)in->len;

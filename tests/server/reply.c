@@ -26,6 +26,38 @@ TEST(reply_merges_neighbours_only)
 	CHECK_EQ(chime_reply_room(&r), 1);
 }
 
+/* Chunks each have the head in front, the first as one piece with it if it lies there; what finds no room is not taken. */
+TEST(reply_chunks_have_a_head_each)
+{
+	struct iovec iov[6];
+	char bytes[32] = "0123456789abcde", text[64];
+	for (size_t max = 0; max <= 6; max++)
+		for (int apart = 0; apart < 2; apart++) {
+			chime_reply r;
+			size_t n = 0, chunks = apart ? max / 2 : (max + 1) / 2, used = 0;
+			char *data = bytes + 3, *head = apart ? bytes + 20 : bytes;
+			memcpy(bytes + 20, "012", 4);
+			reply_init(&r, iov, (unsigned)max, NULL, 0);
+			if (chunks > 3)
+				chunks = 3;
+			used = chunks == 3 ? 11 : 4 * chunks;
+			CHECK_EQ(chime_reply_add_chunks(&r, head, 3, data, 11, 4), used);
+			CHECK_EQ(r.answer, chunks > 0);
+			CHECK_EQ(r.bytes, used + 3 * chunks);
+			CHECK_EQ(r.n, chunks ? 2 * chunks - !apart : 0);
+			for (unsigned i = 0; i < r.n; i++) {
+				memcpy(text + n, iov[i].iov_base, iov[i].iov_len);
+				n += iov[i].iov_len;
+			}
+			CHECK_EQ(n, r.bytes);
+			CHECK_MEM(text,
+				  "0123456"
+				  "012789a"
+				  "012bcd",
+				  n);
+		}
+}
+
 /* A full list says so and stays as it was; what lies behind its last piece still fits, for it needs no room. */
 TEST(reply_full_refuses_and_keeps)
 {
