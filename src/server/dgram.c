@@ -116,7 +116,7 @@ static void refused(struct dgram *d, const struct op_msg *m, int err)
 static void answer(struct dgram *d, struct op_msg *m, int64_t time_ns)
 {
 	struct chime_reply r;
-	int err = chime__envelope_open(&d->envelope, m);
+	int err = d->envelope.raw ? chime__envelope_open(&d->envelope, m) : 0;
 	if (err < 0) {
 		if (err != -EAGAIN)
 			chime__drop(&d->drops, DROP_BROKEN, 1, &m->peer, err);
@@ -145,12 +145,13 @@ static void answer(struct dgram *d, struct op_msg *m, int64_t time_ns)
 	}
 	if (!r.answer)
 		return;
-	chime__envelope_end(&d->envelope, m, &r);
+	if (d->envelope.icmp)
+		chime__envelope_end(&d->envelope, m, &r);
 	if (m->peer.len <= sizeof(sa_family_t)) {
 		chime__drop(&d->drops, DROP_NAMELESS, 1, &m->peer, 0);
 		return;
 	}
-	if (r.bytes > longest(d, &m->peer)) {
+	if (r.bytes > UDP_MAX_V4 && r.bytes > longest(d, &m->peer)) { /* no kind has less */
 		chime__drop(&d->drops, DROP_LONG, 1, &m->peer, -EMSGSIZE);
 		return;
 	}

@@ -12,8 +12,6 @@ int chime__envelope_open(struct envelope *e, struct op_msg *m)
 {
 	const void *payload;
 	size_t len;
-	if (!e->raw)
-		return 0;
 	int err = chime_raw_payload(e->family, SOCK_RAW, m->data, m->len, NULL, &payload, &len);
 	if (err == 0 && e->icmp) {
 		/* IPv6's checksum was looked at by the kernel (RFC 3542 3.1), IPv4's by nobody yet. */
@@ -58,8 +56,6 @@ static uint16_t checksum(const unsigned char header[CHIME_ICMP_HEADER], const st
 void chime__envelope_end(const struct envelope *e, const struct op_msg *m, struct chime_reply *r)
 {
 	unsigned char *header = m->buf->scratch;
-	if (!e->icmp)
-		return;
 	const struct chime_icmp reply = { .type = (uint8_t)(e->family == AF_INET6 ? ICMP6_ECHO_REPLY : ICMP_ECHOREPLY),
 					  .id = e->asked.id,
 					  .seq = e->asked.seq };

@@ -18,14 +18,14 @@ struct envelope {
 };
 
 /*
- * Takes it off: .data and .len of m become what is inside. 0; -EAGAIN: not a request, and nothing is wrong with it; chime/raw.h's
+ * If there is one, takes it off: .data and .len of m become what is inside. 0; -EAGAIN: not a request, and nothing is wrong with it; chime/raw.h's
  * codes: it is broken.
  */
 int chime__envelope_open(struct envelope *e, struct op_msg *m);
 
 /* Makes a reply to m ready to be added to: with room for what goes in front. */
 void chime__envelope_begin(const struct envelope *e, const struct op_msg *m, struct chime_reply *r);
-/* It was added to: puts it into its envelope. */
+/* If it is an echo reply: it was added to, puts it into its envelope. */
 void chime__envelope_end(const struct envelope *e, const struct op_msg *m, struct chime_reply *r);
 
 /* Whether this machine's kernel answers echo requests of that family too, whoever else does. */
