@@ -85,6 +85,9 @@ const struct chime_kind *chime_kind_find(int family, int type, int protocol)
 	for (const struct chime_kind *k = kinds; k->family_name; k++)
 		if (k->family == family && k->type == type && k->protocol == protocol)
 			return k;
+	/* Every protocol has raw sockets of its own, in one row. */
+	if (type == SOCK_RAW && (family == AF_INET || family == AF_INET6) && protocol != IPPROTO_RAW)
+		return chime_kind_find(family, type, IPPROTO_RAW);
 	return NULL;
 }
 

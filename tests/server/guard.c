@@ -47,6 +47,22 @@ TEST(guard_refuses_ports_of_services)
 	chime__guard_fini(&g);
 }
 
+/* Raw sockets have no ports: only addresses and rates are judged. */
+TEST(guard_without_ports)
+{
+	struct guard g;
+	CHECK_EQ(chime__guard_init(&g, 5, 0, served, 3), 0);
+	g.portless = true;
+	CHECK_EQ(judge(&g, "192.0.2.1", 0, 1), GUARD_ANSWER);
+	CHECK_EQ(judge(&g, "2001:db8::1", 0, 1), GUARD_ANSWER);
+	CHECK_EQ(judge(&g, "224.0.0.1", 0, 1), GUARD_SOURCE);
+	CHECK_EQ(judge(&g, "0.0.0.0", 0, 1), GUARD_SOURCE);
+	for (int i = 1; i < 10; i++)
+		CHECK_EQ(judge(&g, "192.0.2.1", 0, 1), GUARD_ANSWER);
+	CHECK_EQ(judge(&g, "192.0.2.1", 0, 1), GUARD_RATE);
+	chime__guard_fini(&g);
+}
+
 /* A port that this server serves: what comes from it is another server's answer, wherever that is. */
 TEST(guard_refuses_ports_that_we_serve)
 {

@@ -294,17 +294,43 @@ TEST(a_message_is_one_chunk)
 	check_answer(&a, "Tue Sep 13 11:11:20 2016");
 }
 
-static ssize_t from_peer(const char *message, int family)
+static ssize_t from_peer_where(const char *message, int family, bool answers_come)
 {
 	struct answer a = { 0 };
 	chime_addr peer = { .len = 16 };
 	peer.u.sa.sa_family = (sa_family_t)family;
 	ssize_t n =
-		answer_feed(&a, stamp(), (struct chime_input){ .time_ns = TUTORIAL, .message = true, .peer = &peer },
+		answer_feed(&a, stamp(),
+			    (struct chime_input){
+				    .time_ns = TUTORIAL, .message = true, .peer = &peer, .answers_come = answers_come },
 			    message, strlen(message), 8);
 	CHECK_EQ(a.messages, n >= 0);
 	answer_free(&a);
 	return n;
+}
+
+static ssize_t from_peer(const char *message, int family)
+{
+	return from_peer_where(message, family, false);
+}
+
+/* Where answers come in like requests (ip://), one stamp of whatever format is an answer; and a service says that it marks them. */
+TEST(one_stamp_is_an_answer_where_answers_come)
+{
+	char message[2 * CHIME_STAMP_MAX];
+	zone("UTC0");
+	for (int format = 0; format < CHIME_STAMP_FORMATS; format++) {
+		size_t n = chime_stamp_write(message, TUTORIAL + CHIME_SEC, format, false);
+		strcpy(message + n, "hello");
+		CHECK_EQ(from_peer_where(message, AF_INET, true), -ELOOP);
+		CHECK_EQ(from_peer_where(message, AF_INET6, true), -ELOOP);
+		CHECK_EQ(from_peer_where(message, AF_INET, false), (ssize_t)strlen(message));
+	}
+	CHECK_EQ(from_peer_where("hello", AF_INET, true), 5);
+	CHECK_EQ(from_peer_where("", AF_INET, true), 0);
+	CHECK(stamp()->marks);
+	CHECK(!chime_service_find("echo")->marks);
+	CHECK(chime_service_find("discard")->marks); /* it never answers */
 }
 
 /* A datagram that begins with two stamps of ours, of whatever format, is a loop; one stamp is an ordinary message. */
