@@ -180,7 +180,7 @@ CHIME_API const chime_endpoint *chime_conn_endpoint(const chime_conn *c); /* NUL
  * 0; -ENOBUFS (over queue_conn_max); -EPIPE (ending); -ENOMEM.
  */
 CHIME_API int chime_conn_send(chime_conn *c, const void *buf, size_t len);
-/* A datagram from a datagram endpoint's socket to a peer. 0; -ENOBUFS; -EMSGSIZE; -EOPNOTSUPP on connections. */
+/* A datagram from a datagram endpoint's socket to a peer. 0; -ENOBUFS; -EMSGSIZE; -EOPNOTSUPP on connections and icmp://. */
 CHIME_API int chime_conn_sendto(chime_conn *c, const void *buf, size_t len, const chime_addr *to);
 
 /* An answer will come later: the connection stays after the peer's end until each hold is released. Draining waits too. */
