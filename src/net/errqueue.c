@@ -175,7 +175,7 @@ ssize_t chime_send_zerocopy(chime_sock *s, const void *buf, size_t len, int flag
 	if (fd < 0)
 		return chime__sock_failed(s, ACT_SEND, fd, NULL);
 	struct chime__call c = { .op = op_zerocopy, .buf = (void *)(uintptr_t)buf, .len = len };
-	chime__call_flags(&c, flags | MSG_NOSIGNAL | MSG_ZEROCOPY, POLLOUT);
+	chime__call_flags(&c, flags | chime__no_signal(s) | MSG_ZEROCOPY, POLLOUT);
 	ssize_t n = chime__sock_run(s, fd, &c);
 	chime__sock_leave(s);
 	return n < 0 ? chime__sock_failed(s, ACT_SEND, (int)n, NULL) : n;

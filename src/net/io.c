@@ -68,7 +68,7 @@ static __attribute__((noinline)) ssize_t send_more(struct chime_sock *s, int fd,
 						   const chime_addr *to, ssize_t first)
 {
 	struct chime__call c = { .op = op_send, .buf = (void *)(uintptr_t)buf, .len = len, .to = to };
-	chime__call_flags(&c, flags | MSG_NOSIGNAL, POLLOUT);
+	chime__call_flags(&c, flags | chime__no_signal(s), POLLOUT);
 	if (!chime__does_all(s, flags))
 		return chime__sock_go_on(s, fd, &c, first);
 	size_t done;
@@ -81,7 +81,7 @@ ssize_t chime_send(chime_sock *s, const void *buf, size_t len, int flags)
 	int fd = chime__sock_enter(s);
 	if (fd < 0)
 		return chime__sock_failed(s, ACT_SEND, fd, NULL);
-	ssize_t n = send(fd, buf, len, flags | MSG_NOSIGNAL | MSG_DONTWAIT);
+	ssize_t n = send(fd, buf, len, flags | chime__no_signal(s) | MSG_DONTWAIT);
 	if (__builtin_expect(n != (ssize_t)len, 0))
 		n = send_more(s, fd, buf, len, flags, NULL, n < 0 ? -errno : n);
 	chime__sock_leave(s);
@@ -93,7 +93,7 @@ ssize_t chime_sendto(chime_sock *s, const void *buf, size_t len, int flags, cons
 	int fd = chime__sock_enter(s);
 	if (fd < 0)
 		return chime__sock_failed(s, ACT_SENDTO, fd, to);
-	ssize_t n = sendto(fd, buf, len, flags | MSG_NOSIGNAL | MSG_DONTWAIT, &to->u.sa, to->len);
+	ssize_t n = sendto(fd, buf, len, flags | chime__no_signal(s) | MSG_DONTWAIT, &to->u.sa, to->len);
 	if (__builtin_expect(n != (ssize_t)len, 0))
 		n = send_more(s, fd, buf, len, flags, to, n < 0 ? -errno : n);
 	chime__sock_leave(s);
@@ -108,7 +108,7 @@ int chime_sendall(chime_sock *s, const void *buf, size_t len, int flags, size_t 
 		err = fd;
 	} else {
 		struct chime__call c = { .op = op_send, .buf = (void *)(uintptr_t)buf, .len = len };
-		chime__call_flags(&c, flags | MSG_NOSIGNAL, POLLOUT);
+		chime__call_flags(&c, flags | chime__no_signal(s), POLLOUT);
 		err = run_whole(s, fd, &c, buf, len, false, op_send(s, fd, &c), &done);
 		chime__sock_leave(s);
 	}

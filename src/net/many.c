@@ -122,7 +122,7 @@ ssize_t chime_send_many(chime_sock *s, struct chime_packet *p, size_t n, int fla
 {
 	struct many w = { p, n };
 	struct chime__call c = { .op = op_send_many, .buf = &w };
-	return many(s, &c, ACT_SEND_MANY, flags | MSG_NOSIGNAL, POLLOUT);
+	return many(s, &c, ACT_SEND_MANY, flags | chime__no_signal(s), POLLOUT);
 }
 
 /* ---- segments ---- */

@@ -174,7 +174,7 @@ ssize_t chime_sendmsg(chime_sock *s, const struct iovec *iov, size_t iovs, int f
 		return chime__sock_failed(s, ACT_SENDMSG, fd, to);
 	struct gather g = { .iov = iov, .iovs = iovs, .m = (struct chime_msg *)(uintptr_t)m };
 	struct chime__call c = { .op = op_sendmsg, .buf = &g };
-	chime__call_flags(&c, flags | MSG_NOSIGNAL, POLLOUT);
+	chime__call_flags(&c, flags | chime__no_signal(s), POLLOUT);
 	ssize_t n = op_sendmsg(s, fd, &c);
 	if (chime__does_all(s, flags))
 		n = run_parts(s, fd, &c, &g, true, n);

@@ -174,4 +174,10 @@ int chime__set_nonblock(int fd, bool on);
 /* Wakes what waits on a handle that was just closed. */
 void chime__sock_wake(struct chime_sock *s);
 
+/* For sending: SIGPIPE is nobody's wish. RDS raises none, and takes no such flag. */
+static inline int chime__no_signal(const chime_sock *s)
+{
+	return s->family == AF_RDS ? 0 : MSG_NOSIGNAL;
+}
+
 #endif

@@ -295,8 +295,9 @@ int chime__dgram_open(struct chime_worker *w, const struct served *served, struc
 			       .kind = OP_RECV_MSGS,
 			       .flags = d->ip && (sock->many || chime_addr_is_any(&sock->addr)) ? OP_PKTINFO : 0 };
 	d->drops = (struct drops){ .worker = w, .endpoint = &served->endpoint };
-	chime__outbox_init(&d->outbox, w, &d->drops, fd, d->ip, least(DGRAM_QUEUE_BYTES, w->queue_max),
-			   least(DGRAM_QUEUE_PEER, w->config->queue_conn_max), on_moved);
+	chime__outbox_init(&d->outbox, w, &d->drops, fd, sock->family == AF_RDS ? OP_BARE : 0, d->ip,
+			   least(DGRAM_QUEUE_BYTES, w->queue_max), least(DGRAM_QUEUE_PEER, w->config->queue_conn_max),
+			   on_moved);
 	int err = 0;
 	if (d->ip)
 		err = chime__guard_init(&d->guard, served->rate, total > 0 ? (total + workers - 1) / workers : 0, ports,

@@ -115,7 +115,7 @@ static void keep_bufs(struct outbox *o)
 static void flush(struct outbox *o)
 {
 	while (o->at < o->n) {
-		o->send.flags = o->blocked ? OP_WAIT_FIRST : OP_NOWAIT;
+		o->send.flags = (o->send.flags & OP_BARE) | (o->blocked ? OP_WAIT_FIRST : OP_NOWAIT);
 		o->send.u.msgs = &o->out[o->at];
 		o->send.n = (uint16_t)(o->n - o->at);
 		o->blocked = false;
@@ -203,14 +203,14 @@ static void on_sent(struct loop *lp, struct op *op, const struct op_event *ev)
 
 /* ---- from outside ---- */
 
-void chime__outbox_init(struct outbox *o, struct chime_worker *w, struct drops *drops, int fd, bool ip, size_t max,
-			size_t peer_max, outbox_moved_fn *moved)
+void chime__outbox_init(struct outbox *o, struct chime_worker *w, struct drops *drops, int fd, uint8_t flags, bool ip,
+			size_t max, size_t peer_max, outbox_moved_fn *moved)
 {
 	o->worker = w;
 	o->drops = drops;
 	o->moved = moved;
 	o->ip = ip;
-	o->send = (struct op){ .done = on_sent, .fd = fd, .kind = OP_SEND_MSGS };
+	o->send = (struct op){ .done = on_sent, .fd = fd, .kind = OP_SEND_MSGS, .flags = flags };
 	o->later.run = on_later;
 	chime__peers_init(&o->peers, max, peer_max);
 }

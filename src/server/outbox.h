@@ -43,9 +43,9 @@ struct outbox {
 	struct peers peers; /* what waits */
 };
 
-/* max, peer_max: bytes that may wait, for all and for one peer. drops is borrowed. */
-void chime__outbox_init(struct outbox *o, struct chime_worker *w, struct drops *drops, int fd, bool ip, size_t max,
-			size_t peer_max, outbox_moved_fn *moved);
+/* flags: OP_BARE, or 0. max, peer_max: bytes that may wait, for all and for one peer. drops is borrowed. */
+void chime__outbox_init(struct outbox *o, struct chime_worker *w, struct drops *drops, int fd, uint8_t flags, bool ip,
+			size_t max, size_t peer_max, outbox_moved_fn *moved);
 /* It must be idle. */
 void chime__outbox_fini(struct outbox *o);
 

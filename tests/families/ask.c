@@ -66,7 +66,7 @@ static bool hear(chime_sock *s, unsigned count, unsigned char *heard, struct tro
 	int end = 0;
 	ssize_t len = chime_recv(s, a, sizeof a - 1, 0);
 	if (len < 0)
-		return trouble(t, "an answer: %s", chime_strerror((int)len));
+		return trouble(t, "answer: %s", chime_strerror((int)len));
 	a[len] = 0;
 	if (len <= STAMP || sscanf(a + STAMP, "question %u.%n", &n, &end) != 1 || STAMP + end != (int)len || n >= count)
 		return trouble(t, "an answer of %zd bytes is \"%s\"", len, a);
@@ -90,9 +90,14 @@ static bool ask_messages(chime_sock *s, unsigned count, struct trouble *t)
 			continue;
 		}
 		good = hear(s, count, heard, t);
-		answered++;
+		answered += good;
 	}
 	free(heard);
+	if (!good) {
+		char why[sizeof t->why];
+		memcpy(why, t->why, sizeof why);
+		trouble(t, "%.300s (%u asked, %u answered)", why, asked, answered);
+	}
 	return good;
 }
 

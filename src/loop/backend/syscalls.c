@@ -56,6 +56,15 @@ static void set_source(struct msghdr *h, void *control, const struct op_msg *m)
 	}
 }
 
+/* RDS takes neither MSG_NOSIGNAL nor the MSG_BATCH that sendmmsg(2) sets. As that returns. */
+static int send_each(int fd, const struct mmsghdr *hdr, unsigned n)
+{
+	unsigned sent = 0;
+	while (sent < n && sendmsg(fd, &hdr[sent].msg_hdr, MSG_DONTWAIT) >= 0)
+		sent++;
+	return sent ? (int)sent : -1;
+}
+
 int chime__send_msgs(const struct op *op)
 {
 	struct mmsghdr hdr[OP_MSGS];
@@ -73,7 +82,8 @@ int chime__send_msgs(const struct op *op)
 						  .msg_iovlen = (size_t)m->n };
 		set_source(&hdr[i].msg_hdr, control[i].bytes, m);
 	}
-	int sent = sendmmsg(op->fd, hdr, n, MSG_NOSIGNAL | MSG_DONTWAIT);
+	int sent =
+		op->flags & OP_BARE ? send_each(op->fd, hdr, n) : sendmmsg(op->fd, hdr, n, MSG_NOSIGNAL | MSG_DONTWAIT);
 	return sent < 0 ? -errno : sent;
 }
 
