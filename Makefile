@@ -26,7 +26,7 @@ check-cross: ## build for s390x and i386, run the unit tests there, and let them
 	@scripts/packages cross
 	@scripts/cross
 
-check-vm: ## run the engine's tests in other kernels, booted for them
+check-vm: ## run the engine's tests, and every family of sockets, in other kernels, booted for them
 	@scripts/packages vm
 	@cmake --preset release -DCHIME_TESTS=ON >/dev/null && cmake --build build >/dev/null
 	@tests/vm/check

@@ -311,13 +311,13 @@ int main(int argc, char **argv)
 						 { "only", required_argument, NULL, 'o' },
 						 { "to", required_argument, NULL, 't' },
 						 { NULL, 0, NULL, 0 } };
-	const char *only[32] = { NULL }, *to = NULL;
+	const char *only[64] = { NULL }, *to = NULL;
 	unsigned count = 10000, onlies = 0;
 	struct counts counts = { 0 };
 	for (int c; (c = getopt_long(argc, argv, "", options, NULL)) != -1;) {
 		if (c == 'c')
 			count = (unsigned)strtoul(optarg, NULL, 10);
-		else if (c == 'o' && onlies < 32)
+		else if (c == 'o' && onlies < 64)
 			only[onlies++] = optarg;
 		else if (c == 't')
 			to = optarg;
@@ -332,7 +332,7 @@ int main(int argc, char **argv)
 		return 1;
 	}
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
-		bool wanted = onlies == 0;
+		bool wanted = onlies == 0 || !rows[i].scheme;
 		for (unsigned k = 0; k < onlies; k++)
 			wanted = wanted || (rows[i].scheme && !strcmp(rows[i].scheme, only[k]));
 		if (wanted)

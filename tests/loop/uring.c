@@ -207,7 +207,6 @@ TEST(cancels_that_find_no_room_are_not_forgotten)
 TEST(sends_that_find_no_room_are_sent_in_the_end)
 {
 	struct pairs p;
-	static char one[] = "one", two[] = "two";
 	struct iovec(*iov)[2];
 	static char one[] = "one", two[] = "two";
 	char got[16];
