@@ -20,10 +20,16 @@ enum fault {
 	FAULT_LATE_INPUT,   /* what comes after a cancel is dropped */
 	FAULT_LOST_PART,    /* the rest of a partial write is lost */
 	FAULT_TWICE,        /* one completion is accounted for twice */
+	FAULT_HALVES_KEPT,  /* unfinished lines may be kept over the ceiling of all queues */
 	FAULT_NO_PROGRESS,  /* who takes a little counts as stalled */
 	FAULT_QUEUED_KEPT,  /* queued bytes of a connection that ends are not given back */
 	FAULT_CEILING_KEPT, /* a refused connection stays counted */
+	FAULT_CEILING_EACH, /* each worker has the whole ceiling of connections */
+	FAULT_SAME_IDS,     /* connections of two workers have the same numbers */
 	FAULT_LINGER_LONG,  /* whoever does not end lingers for ever */
+	/* outgoing connections */
+	FAULT_CONNECTED_ANYWAY, /* one that was refused is opened all the same */
+	FAULT_CONNECTING_KEPT,  /* draining waits for those that are being connected */
 	/* draining */
 	FAULT_DRAIN_UNREAD, /* what has come is not read */
 	FAULT_HOLD_IGNORED, /* an answer that is to come later is not waited for */
@@ -36,8 +42,11 @@ enum fault {
 	FAULT_TIMER_ROUND, /* what is due in a later round of the wheel runs in this one */
 	FAULT_TIMER_EARLY, /* a timer runs at the tick before its time */
 	/* datagrams */
-	FAULT_NO_RETRY,  /* a full peer is not tried again */
-	FAULT_REORDERED, /* what could not be sent goes behind what came later */
+	FAULT_NO_RETRY,      /* a full peer is not tried again */
+	FAULT_CUT_ANSWERED,  /* a message that was too long to be received whole is answered */
+	FAULT_MANY_ANSWERED, /* a message to a broadcast address is answered */
+	FAULT_BATCH_DROPPED, /* an answer that fails takes those of its batch with it, uncounted */
+	FAULT_REORDERED,     /* what could not be sent goes behind what came later */
 	FAULTS
 };
 

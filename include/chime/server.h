@@ -63,9 +63,11 @@ struct chime_server_config {
 	int64_t grace_ns;         /* how long draining may take; 5 s */
 	int64_t spin_ns; /* how long a worker looks for work before it sleeps: halves the round trip of a few busy
 					connections, burns CPU while they are; adaptive. 0: not at all; at most 10 ms */
-	uint64_t queue_conn_max;  /* bytes queued for one peer; 1 MiB */
-	uint64_t queue_total_max; /* bytes queued for all; 256 MiB; over it the longest-stalled peer is ended */
-	int64_t datagram_rate;    /* answers a second to one source (IPv4 /32, IPv6 /56) by UDP; 10000; 0: no limit */
+	uint64_t queue_conn_max; /* bytes queued for one peer; 1 MiB */
+	/* Bytes queued for all; 256 MiB. Over it the longest-stalled peer is ended; where nobody is stalled, the one whose unfinished
+	 * line is oldest. */
+	uint64_t queue_total_max;
+	int64_t datagram_rate; /* answers a second to one source (IPv4 /32, IPv6 /56) by UDP; 10000; 0: no limit */
 	int64_t datagram_rate_total; /* answers a second to all unproven sources; 0: no limit */
 	chime_log_fn *log;           /* NULL: silence */
 	void *log_arg;

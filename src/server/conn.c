@@ -335,7 +335,7 @@ static void on_input(struct conn *c, const struct op_event *ev)
 	c->base.busy = true;
 	if (c->base.message)
 		stat_add(&w->stats.messages, 1);
-	if (ev->truncated) {
+	if (ev->truncated && !FAULT(CUT_ANSWERED)) {
 		tell_too_long(c);
 		return;
 	}
@@ -474,7 +474,7 @@ void chime__conn_sent(struct conn *c, int err)
 	}
 	if (c->base.state == CONN_CONNECTING) {
 		chime__pending_tidy(c);
-		if (err < 0) {
+		if (err < 0 && !(FAULT(CONNECTED_ANYWAY) && err == -ECONNREFUSED)) {
 			chime__conn_end(c, err, false);
 		} else {
 			conn_go(c, CONN_OPEN);
@@ -505,7 +505,8 @@ void chime__conn_drain(struct conn *c)
 {
 	struct chime_worker *w = c->base.worker;
 	if (c->base.state == CONN_CONNECTING) {
-		chime__conn_end(c, -ECANCELED, false);
+		if (!FAULT(CONNECTING_KEPT))
+			chime__conn_end(c, -ECANCELED, false);
 		return;
 	}
 	if (c->base.state != CONN_OPEN)

@@ -98,6 +98,8 @@ static void settle(struct outbox *o, int res)
 	} else {
 		chime__drop(o->drops, res == -EMSGSIZE ? DROP_LONG : DROP_SEND, 1, &o->out[o->at].peer, res);
 		end_out(o, o->at++, false);
+		while (FAULT(BATCH_DROPPED) && o->at < o->n)
+			end_out(o, o->at++, false);
 	}
 }
 

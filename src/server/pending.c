@@ -231,6 +231,8 @@ int chime__pending_keep(struct conn *c, const unsigned char *data, size_t len, i
 	if (behind || !had)
 		p->rest_time_ns = time_ns; /* that of the last bytes */
 	p->rest_partial = partial && !had;
+	if (p->rest_partial && !p->listed)
+		chime__pending_list(c, &c->base.worker->partial);
 	recharge(p);
 	chime__worker_relieve(c->base.worker);
 	return 0;
@@ -245,6 +247,8 @@ size_t chime__pending_take(struct conn *c, unsigned char *to, size_t max)
 	memcpy(to, p->rest->data + p->rest->sent, n);
 	p->rest->sent += n;
 	p->rest_partial = false;
+	if (p->listed == &c->base.worker->partial)
+		chime__pending_unlist(p);
 	if (p->rest->sent == p->rest->len)
 		chime__pending_no_rest(c);
 	return n;
@@ -252,9 +256,12 @@ size_t chime__pending_take(struct conn *c, unsigned char *to, size_t max)
 
 void chime__pending_no_rest(struct conn *c)
 {
-	free(c->pending->rest);
-	c->pending->rest = NULL;
-	recharge(c->pending);
+	struct pending *p = c->pending;
+	free(p->rest);
+	p->rest = NULL;
+	if (p->listed == &c->base.worker->partial)
+		chime__pending_unlist(p);
+	recharge(p);
 }
 
 /* ---- sending ---- */
@@ -387,6 +394,8 @@ int chime__pending_pump(struct conn *c)
 	if (!pending_out(c)) {
 		if (p->listed == &w->stalled)
 			chime__pending_unlist(p);
+		if (p->rest && p->rest_partial && !p->listed)
+			chime__pending_list(c, &w->partial);
 		recharge(p);
 		chime__pending_tidy(c);
 		return 1;

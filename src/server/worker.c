@@ -33,17 +33,18 @@ bool chime__worker_tell(struct chime_worker *w, enum worker_told kind, uint64_t 
 	return true;
 }
 
-/* Ends a connection whose peer takes nothing. */
-static void end_stalled(struct chime_worker *w, uint64_t *counter, enum worker_told kind, const char *msg)
+/* Ends a connection whose peer takes nothing, or does not go on. */
+static void end_first(struct chime_worker *w, const struct pending_list *list, uint64_t *counter, enum worker_told kind,
+		      const char *msg)
 {
-	struct conn *c = w->stalled.first->conn;
+	struct conn *c = list->first->conn;
 	uint64_t count;
 	stat_add(counter, 1);
 	if (log_wanted(w, CHIME_LOG_WARN) && chime__worker_tell(w, kind, &count)) {
 		struct chime_log_event e = { .level = CHIME_LOG_WARN,
 					     .event = "stall",
 					     .conn = c->id,
-					     .op = "send",
+					     .op = list == &w->partial ? "recv" : "send",
 					     .count = count,
 					     .msg = msg };
 		log_tell(w, &e);
@@ -58,7 +59,7 @@ static void on_sweep(chime_timer *t, void *arg)
 	int64_t now_ns = w->loop.now_ns;
 	while (w->stalled.first && w->config->stall_timeout_ns != CHIME_FOREVER &&
 	       now_ns - w->stalled.first->since_ns >= w->config->stall_timeout_ns)
-		end_stalled(w, &w->stats.stalled_ended, TOLD_STALLED, "the peer takes nothing, ended");
+		end_first(w, &w->stalled, &w->stats.stalled_ended, TOLD_STALLED, "the peer takes nothing, ended");
 	while (w->lingering.first && now_ns - w->lingering.first->since_ns >= LINGER_NS && !FAULT(LINGER_LONG)) {
 		struct conn *c = w->lingering.first->conn;
 		chime__conn_end(c, 0, false);
@@ -78,8 +79,12 @@ static void on_relieve(struct loop *lp, struct loop_task *task)
 	(void)lp;
 	w->relieving = false;
 	while (w->stalled.first && w->stats.queued_bytes > w->queue_max)
-		end_stalled(w, &w->stats.queue_ended, TOLD_QUEUE,
-			    "ceiling of all queues reached, the longest stalled peer ended");
+		end_first(w, &w->stalled, &w->stats.queue_ended, TOLD_QUEUE,
+			  "ceiling of all queues reached, the longest stalled peer ended");
+	/* Nobody is stalled, and yet there is too much: halves of lines whose other halves do not come. */
+	while (w->partial.first && w->stats.queued_bytes > w->queue_max && !FAULT(HALVES_KEPT))
+		end_first(w, &w->partial, &w->stats.queue_ended, TOLD_QUEUE,
+			  "ceiling of all queues reached, the peer with the oldest unfinished line ended");
 }
 
 void chime__worker_relieve(struct chime_worker *w)
@@ -93,7 +98,8 @@ void chime__worker_relieve(struct chime_worker *w)
 bool chime__worker_admit(struct chime_worker *w)
 {
 	uint64_t *open = &w->server->open_conns;
-	if (__atomic_add_fetch(open, 1, __ATOMIC_RELAXED) > w->server->max_conns) {
+	if (FAULT(CEILING_EACH) ? __atomic_add_fetch(open, 1, __ATOMIC_RELAXED) && w->stats.open >= w->server->max_conns
+				: __atomic_add_fetch(open, 1, __ATOMIC_RELAXED) > w->server->max_conns) {
 		if (!FAULT(CEILING_KEPT))
 			__atomic_sub_fetch(open, 1, __ATOMIC_RELAXED);
 		return false;
@@ -308,6 +314,8 @@ int chime__worker_init(struct chime_worker *w, struct chime_server *server, cons
 		       unsigned number, const struct backend *backend, void *backend_arg)
 {
 	*w = (struct chime_worker){ .server = server, .config = config, .number = number, .last_id = number + 1 };
+	if (FAULT(SAME_IDS))
+		w->last_id = config->workers;
 	w->last_id -= config->workers; /* the first connection gets number + 1, then every workers-th */
 	w->reap.run = on_reap;
 	w->relieve.run = on_relieve;

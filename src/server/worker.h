@@ -82,6 +82,7 @@ struct chime_worker {
 	struct buf_pool kept;          /* for input that was kept and what comes behind it */
 	struct pending_list stalled;   /* with something queued: the one longest without progress first */
 	struct pending_list lingering; /* the one that began first */
+	struct pending_list partial;   /* who keeps input that waits for more: the one longest without any first */
 	struct pending *idle_pendings;
 	unsigned idle_pending_count;
 	uint64_t queue_max; /* this worker's share of the ceiling over all queues */

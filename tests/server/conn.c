@@ -295,6 +295,38 @@ TEST(ceiling_of_all_queues_ends_the_longest_stalled)
 	rig_end(&r);
 }
 
+/* Halves of lines whose other halves do not come count there too: whoever sent nothing for longest is ended; the others go on. */
+TEST(ceiling_of_all_queues_ends_the_oldest_unfinished_line)
+{
+	struct rig r;
+	static char bytes[40000];
+	int p[4];
+	rig_init(&r, "stamp");
+	struct chime_stamp_config *stamp = r.served.config;
+	stamp->frame = 1;
+	stamp->chunk = 65536;
+	r.server.config.queue_total_max = 100000;
+	rig_start(&r);
+	memset(bytes, 'x', sizeof bytes);
+	for (int i = 0; i < 4; i++) {
+		p[i] = rig_peer(&r);
+		sim_write(&r.sim, p[i], bytes, sizeof bytes);
+		rig_pass(&r, CHIME_SEC);
+		if (i == 1) { /* the first one goes on: now the second is the oldest */
+			sim_write(&r.sim, p[0], "y", 1);
+			rig_turns(&r);
+		}
+		CHECK(r.w->stats.queued_bytes <= 100000);
+	}
+	CHECK(sim_closed(&r.sim, p[0]) && sim_closed(&r.sim, p[1]));
+	CHECK(!sim_closed(&r.sim, p[2]) && !sim_closed(&r.sim, p[3]));
+	CHECK_EQ(r.w->stats.queue_ended, 2);
+	sim_write(&r.sim, p[3], "\n", 1);
+	rig_turns(&r);
+	CHECK_EQ(sim_readable(&r.sim, p[3]), 24 + sizeof bytes + 1);
+	rig_end(&r);
+}
+
 /* An idle connection is closed after the limit, one on which something happens is not. */
 TEST(idle_connection_is_closed)
 {

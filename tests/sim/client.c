@@ -32,6 +32,10 @@ void client_plan(struct world *w, struct client *c)
 		if (c->place->type == SOCK_DGRAM)
 			c->ending = often(w, 800) ? STAY : LEAVE;
 	}
+	do
+		c->port = (unsigned)pick(w, w->worker_count);
+	while (c->place->listeners[c->port] < 0);
+	c->called = c->place->type != SOCK_DGRAM && often(w, 120);
 	c->write_ns = w->sim.mono_ns + (int64_t)pick(w, (uint64_t)(often(w, 500) ? CHIME_MSEC : 2 * CHIME_SEC));
 	c->read_ns = 0;
 	c->last_ns = w->sim.mono_ns;
@@ -52,7 +56,7 @@ static void client_connect(struct client *c)
 			breach(w, "no address: %s", text);
 		c->peer = sim_peer_at(&w->sim, &at, 1 + (unsigned)pick(w, 6));
 	} else {
-		c->peer = sim_connect(&w->sim, c->place->fd);
+		c->peer = c->called ? place_call(c) : sim_connect(&w->sim, c->place->listeners[c->port]);
 		if (c->peer < 0)
 			c->peer = -2;
 	}
@@ -60,6 +64,39 @@ static void client_connect(struct client *c)
 		return;
 	w->by_peer[c->peer] = c;
 	sim_trace(&w->sim, "client %u is peer %d", c->number, c->peer);
+}
+
+/* How long a message is: seldom longer than is received or answered, or nothing. */
+static size_t message_len(struct client *c)
+{
+	struct world *w = c->world;
+	if (often(w, 15)) /* at the limits */
+		return c->place->type == SOCK_DGRAM && !c->place->unix_dgram ? 65507 - pick(w, 60)
+									     : CHIME_MESSAGE_MAX - 50 + pick(w, 100);
+	return often(w, 100) ? 0 : often(w, 100) ? pick(w, 5) : 5 + pick(w, often(w, 100) ? MESSAGE_MAX : 200);
+}
+
+static void message_write(struct client *c)
+{
+	static unsigned char bytes[CHIME_MESSAGE_MAX + 100];
+	struct world *w = c->world;
+	size_t len = message_len(c);
+	int fd = c->place->listeners[c->port];
+	bool lost = false, many = false;
+	message_fill(c, c->written, len, bytes);
+	if (c->place->type == SOCK_SEQPACKET) {
+		sim_write(&w->sim, c->peer, bytes, len);
+	} else if (!c->place->unix_dgram && chime_addr_is_any(&c->place->sock.addr) && often(w, 60)) {
+		many = true;
+		lost = !sim_send_to_many(&w->sim, c->peer, fd, bytes, len);
+	} else {
+		lost = !sim_sendto(&w->sim, c->peer, fd, bytes, len);
+	}
+	if (lost) {
+		c->to_send--; /* the number is the next one's */
+		return;
+	}
+	c->lens[c->written++] = (uint32_t)len | (many || len > CHIME_MESSAGE_MAX ? SILENT : 0);
 }
 
 static void client_write(struct client *c)
@@ -76,17 +113,8 @@ static void client_write(struct client *c)
 		c->written += n;
 		return;
 	}
-	size_t len =
-		often(w, 100) && c->place->type == SOCK_SEQPACKET ? 0 : 5 + pick(w, often(w, 100) ? MESSAGE_MAX : 200);
-	message_fill(c, c->written, len, bytes);
-	c->lens[c->written] = (uint32_t)len;
-	if (c->place->type == SOCK_SEQPACKET)
-		sim_write(&w->sim, c->peer, bytes, len);
-	else if (!sim_sendto(&w->sim, c->peer, c->place->fd, bytes, len)) {
-		c->to_send--; /* lost: the number is the next one's */
-		return;
-	}
-	c->written++;
+	for (unsigned burst = often(w, 60) ? 40 : 1; burst && c->written < c->to_send; burst--)
+		message_write(c);
 }
 
 static void client_end(struct client *c)
@@ -122,6 +150,20 @@ static void client_step(struct client *c)
 		return;
 	}
 	bool gone = c->place->type != SOCK_DGRAM && sim_closed(&w->sim, c->peer);
+	if (c->called) {
+		struct sim_view v;
+		sim_view(&w->sim, c->peer, &v);
+		if (!v.connected && !gone) { /* it is under way */
+			c->write_ns = w->sim.mono_ns + CHIME_MSEC;
+			return;
+		}
+		if (!v.connected) {
+			c->done_writing = true;
+			c->write_ns = NEVER;
+			c->reader = STUCK;
+			return;
+		}
+	}
 	if (c->written < c->to_send && !c->ended && (!gone || often(w, 200)))
 		client_write(c);
 	c->last_ns = w->sim.mono_ns;
@@ -143,11 +185,9 @@ void client_hurry(struct client *c)
 static void client_read(struct client *c)
 {
 	struct world *w = c->world;
-	static unsigned char bytes[65536];
+	static unsigned char bytes[CHIME_MESSAGE_MAX + 8192];
 	if (c->place->type == SOCK_STREAM) {
-		size_t most = c->reader == SLOW ? 1 + pick(w, c->sip)
-			      : often(w, 500)   ? sizeof bytes
-						: 1 + pick(w, 2000);
+		size_t most = c->reader == SLOW ? 1 + pick(w, c->sip) : often(w, 500) ? 65536 : 1 + pick(w, 2000);
 		oracle_bytes(c, bytes, sim_read(&w->sim, c->peer, bytes, most));
 	} else {
 		ssize_t n = 0;

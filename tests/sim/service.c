@@ -41,8 +41,15 @@ static int watch_opened(chime_conn *conn, void *state)
 		breach(here, "client %u is opened twice", c->number);
 	*seat = (struct seat){ .client = c, .conn = conn, .id = chime_conn_id(conn) };
 	c->opened = true;
-	if (here->w->stats.open > here->most_open)
-		here->most_open = here->w->stats.open;
+	c->id = seat->id;
+	for (unsigned i = 0; i < here->clients; i++)
+		if (&here->client[i] != c && here->client[i].id == c->id)
+			breach(here, "clients %u and %u have the same number, %llu", i, c->number,
+			       (unsigned long long)c->id);
+	struct sim_view v;
+	sim_view(&here->sim, c->peer, &v);
+	if (!v.connected)
+		breach(here, "client %u is opened, and is not connected", c->number);
 	if (often(here, 20)) {
 		sim_trace(&here->sim, "client %u: the service says no", c->number);
 		c->said_no = c->loose = true;
@@ -57,12 +64,9 @@ static ssize_t later(struct seat *seat, const struct chime_input *in, chime_repl
 
 static ssize_t watch_received(const struct chime_input *in, chime_reply *out)
 {
-	const struct place *p = NULL;
-	for (unsigned i = 0; i < here->places; i++)
-		if (here->place[i].served.config == in->config)
-			p = &here->place[i];
-	if (p->type != SOCK_DGRAM) {
+	if (in->state) {
 		struct seat *seat = in->state;
+		const struct place *p = seat->client->place;
 		if (seat->closed || seat->ended)
 			breach(here, "client %u: input after %s", seat->client->number,
 			       seat->closed ? "closed" : "ended");
@@ -72,7 +76,10 @@ static ssize_t watch_received(const struct chime_input *in, chime_reply *out)
 		seat->client->partial = used >= 0 && !in->message ? in->len - (size_t)used : 0;
 		return used;
 	}
-	return p->inner->received(in, out);
+	for (unsigned i = 0; i < here->places; i++)
+		if (here->place[i].served.config == in->config)
+			return here->place[i].inner->received(in, out);
+	breach(here, "a datagram for no place");
 }
 
 static void watch_ended(chime_conn *conn, void *state)
@@ -87,7 +94,6 @@ static void watch_ended(chime_conn *conn, void *state)
 /* An end that nobody wanted must have its reason. */
 static void check_why(const struct client *c, int why)
 {
-	const struct chime_worker *w = here->w;
 	const struct chime_server_config *config = &here->server.config;
 	int64_t idle_ns = c->place->served.idle_timeout_ns, now_ns = here->sim.mono_ns;
 	struct sim_view v;
@@ -112,11 +118,11 @@ static void check_why(const struct client *c, int why)
 		    now_ns - (v.answered_ns > v.accepted_ns ? v.answered_ns : v.accepted_ns) >=
 			    config->stall_timeout_ns - SLACK_NS)
 			return;
-		if (w->stats.queue_ended)
+		if (world_stats(here).queue_ended)
 			return;
 		break;
 	case -ECANCELED:
-		if (w->cut || c->loose)
+		if (world_cut(here) || c->loose)
 			return;
 		break;
 	case -ECONNRESET:
@@ -132,17 +138,32 @@ static void check_why(const struct client *c, int why)
 	breach(here, "client %u is ended with %s, and there was no reason", c->number, chime_strerror(why));
 }
 
+/* Connecting to it has failed, or was given up. */
+static void closed_unconnected(struct client *c, int why)
+{
+	sim_trace(&here->sim, "client %u: not connected, %s", c->number, chime_strerror(why));
+	if (!c->called)
+		breach(here, "client %u is closed and never was opened", c->number);
+	if (why == -ECANCELED ? !here->stopped_ns : !here->sim.weather.refuse)
+		breach(here, "client %u is not connected, %s, and there was no reason", c->number, chime_strerror(why));
+	if (why != -ECANCELED && why != -ECONNREFUSED && why != -ETIMEDOUT && why != -EHOSTUNREACH)
+		breach(here, "client %u is not connected, %s", c->number, chime_strerror(why));
+}
+
 static void watch_closed(chime_conn *conn, void *state, int why)
 {
 	struct seat *seat = state;
-	(void)conn;
 	if (seat->closed)
 		breach(here, "client %u is closed twice", seat->client->number);
 	seat->closed = true;
 	seat->client->closed = true;
+	if (!seat->client->opened) {
+		closed_unconnected(seat->client, why);
+		return;
+	}
 	seat->client->why = why;
 	here->closes++;
-	chime_timer_stop(here->w, &seat->timer);
+	chime_timer_stop(conn->worker, &seat->timer);
 	if (why == 0 && seat->holding && !seat->client->reset)
 		breach(here, "client %u is closed while a hold is open", seat->client->number);
 	free(seat->held);
@@ -169,14 +190,15 @@ static void on_timer(chime_timer *t, void *arg)
 
 static void start_timer(struct seat *seat, int64_t after_ns)
 {
-	seat->due_ns = here->w->loop.now_ns + after_ns;
-	chime_timer_start(here->w, &seat->timer, after_ns, on_timer, seat);
+	seat->due_ns = seat->conn->worker->loop.now_ns + after_ns;
+	chime_timer_start(seat->conn->worker, &seat->timer, after_ns, on_timer, seat);
 }
 
 /* The connection may have gone meanwhile: so it is looked up. */
 struct post {
 	struct loop_task task;
 	struct post *next;
+	chime_worker *worker;
 	uint64_t id;
 };
 static struct post *posts; /* all that were made for this world */
@@ -194,7 +216,7 @@ static void on_post(struct loop *lp, struct loop_task *task)
 {
 	struct post *p = (struct post *)task;
 	(void)lp;
-	chime_conn *conn = chime_worker_conn(here->w, p->id);
+	chime_conn *conn = chime_worker_conn(p->worker, p->id);
 	if (!conn)
 		return;
 	struct seat *seat = chime_conn_state(conn);
@@ -206,10 +228,10 @@ static void on_post(struct loop *lp, struct loop_task *task)
 static void post_soon(struct seat *seat)
 {
 	struct post *p = calloc(1, sizeof *p);
-	*p = (struct post){ .task = { .run = on_post }, .next = posts, .id = seat->id };
+	*p = (struct post){ .task = { .run = on_post }, .next = posts, .worker = seat->conn->worker, .id = seat->id };
 	posts = p;
 	seat->posted = true;
-	if (chime__loop_post_from_any(&here->w->loop, &p->task) < 0)
+	if (chime__loop_post_from_any(&p->worker->loop, &p->task) < 0)
 		breach(here, "a post is refused while the loop runs");
 }
 
@@ -304,6 +326,19 @@ static ssize_t later(struct seat *seat, const struct chime_input *in, chime_repl
 			hold_more(seat, in->data + now, len - now);
 	}
 	return (ssize_t)len;
+}
+
+int place_call(struct client *c)
+{
+	struct seat seat = { .client = c };
+	struct place *p = c->place;
+	chime_worker *k = here->workers[pick(here, here->worker_count)];
+	chime_conn *conn;
+	if (here->ended[k->number] || k->draining)
+		return -ECANCELED;
+	c->called = true;
+	int err = chime_worker_connect(k, &p->service, &p->stamp, &p->at, p->type, &seat, sizeof seat, &conn);
+	return err < 0 ? err : sim_peer_of(&here->sim, chime_conn_fileno(conn));
 }
 
 void place_service(struct place *p)

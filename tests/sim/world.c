@@ -65,6 +65,8 @@ static void make_weather(struct world *w)
 	weather->clock_step_ns = often(w, 500) ? 3 * CHIME_SEC : 40 * CHIME_HOUR;
 	weather->emfile = often(w, 300) ? 300 : 0;
 	weather->enobufs = often(w, 200) ? 50 : 0;
+	weather->refuse = often(w, 300) ? 300 : 0;
+	weather->slow_connect = often(w, 500) ? 500 : 0;
 	weather->full = often(w, 300) ? 200 : 0;
 	weather->no_memory = often(w, 100) ? 5 : 0;
 	sim->inline_send = often(w, 500);
@@ -94,18 +96,31 @@ static void make_place(struct world *w, struct place *p)
 						.format = (int)pick(w, CHIME_STAMP_FORMATS),
 						.frame = often(w, 350),
 						.utc = often(w, 500) };
+	p->long_lines = often(w, 400);
 	place_service(p);
 	p->served.service = &p->service;
 	p->served.config = &p->stamp;
-	p->served.set.workers = 1;
+	p->served.set.workers = w->worker_count;
 	p->served.idle_timeout_ns = often(w, 700) ? CHIME_FOREVER : (1 + (int64_t)pick(w, 50)) * CHIME_SEC;
 	p->served.rate = often(w, 700) ? 0 : 20;
-	p->sock = (struct listen_sock){ .family = p->type == SOCK_DGRAM && p->unix_dgram ? AF_UNIX : AF_INET,
-					.type = p->type,
-					.fds = p->fds };
-	if (chime_addr_parse(&p->sock.addr, p->unix_dgram ? "/server" : "127.0.0.1:9999") < 0)
+	p->sock = (struct listen_sock){ .family = p->unix_dgram ? AF_UNIX : AF_INET, .type = p->type, .fds = p->fds };
+	bool any = p->type == SOCK_DGRAM && often(w, 500);
+	char at[32];
+	snprintf(at, sizeof at, "192.0.2.1:%u", 1000 + (unsigned)(p - w->place));
+	if (chime_addr_parse(&p->sock.addr, p->unix_dgram ? "/server"
+					    : any         ? "0.0.0.0:9999"
+							  : "127.0.0.1:9999") < 0 ||
+	    chime_addr_parse(&p->at, at) < 0)
 		breach(w, "no address");
-	p->fd = p->fds[0] = sim_listen(&w->sim, p->type, &p->sock.addr);
+	p->sock.shared = p->unix_dgram || (p->type != SOCK_DGRAM && often(w, 400));
+	for (unsigned i = 0; i < w->worker_count; i++) {
+		if (i == 0 || !p->sock.shared)
+			p->fds[i] = sim_listen(&w->sim, p->type, &p->sock.addr);
+		else
+			p->fds[i] = p->unix_dgram ? -1 : sim_share(&w->sim, p->fds[0]);
+		p->listeners[i] = p->fds[i];
+	}
+	sim_place(&w->sim, p->type, &p->at);
 }
 
 static void on_log(void *arg, const struct chime_log_event *e)
@@ -119,21 +134,26 @@ static void make_server(struct world *w)
 {
 	struct chime_server_config *config = &w->server.config;
 	*config = (struct chime_server_config)CHIME_SERVER_CONFIG_INIT;
-	config->workers = 1;
+	config->workers = w->worker_count = often(w, 600) ? 1 : 2 + (unsigned)pick(w, WORKERS - 1);
 	config->grace_ns = often(w, 800) ? 5 * CHIME_SEC : (int64_t)pick(w, 60) * CHIME_SEC;
 	config->stall_timeout_ns = often(w, 300) ? (1 + (int64_t)pick(w, 10)) * CHIME_SEC : 60 * CHIME_SEC;
 	config->queue_conn_max = often(w, 300) ? 500 + pick(w, 5000) : 1 << 20;
-	config->queue_total_max = often(w, 200) ? 20000 + pick(w, 50000) : 256u << 20;
+	config->queue_total_max = often(w, 800)   ? 256u << 20
+				  : often(w, 500) ? 20000 + pick(w, 50000)
+						  : 2000 + pick(w, 10000);
 	if (w->sim.trace) {
 		config->log = on_log;
 		config->log_arg = w;
 		config->log_level = CHIME_LOG_DEBUG;
 	}
 	w->server.max_conns = often(w, 200) ? 1 + pick(w, 6) : 1000;
-	w->w = calloc(1, sizeof *w->w);
-	if (!w->w || chime__worker_init(w->w, &w->server, config, 0, &chime__backend_sim, &w->sim) < 0)
-		breach(w, "no worker");
-	w->w->loop.caps.shared_bufs = often(w, 500);
+	bool shared_bufs = often(w, 500);
+	for (unsigned i = 0; i < w->worker_count; i++) {
+		struct chime_worker *k = w->workers[i] = calloc(1, sizeof *k);
+		if (!k || chime__worker_init(k, &w->server, config, i, &chime__backend_sim, &w->sim) < 0)
+			breach(w, "no worker");
+		k->loop.caps.shared_bufs = shared_bufs;
+	}
 	w->places = 1 + (unsigned)pick(w, PLACES);
 	for (unsigned i = 0; i < w->places; i++)
 		make_place(w, &w->place[i]);
@@ -141,12 +161,13 @@ static void make_server(struct world *w)
 
 static void open_places(struct world *w)
 {
-	for (unsigned i = 0; i < w->places; i++) {
-		struct place *p = &w->place[i];
-		int err = p->type == SOCK_DGRAM ? chime__dgram_open(w->w, &p->served, &p->sock, NULL, 0)
-						: chime__acceptor_open(w->w, &p->served, &p->sock);
+	for (unsigned i = 0; i < w->places * w->worker_count; i++) {
+		struct place *p = &w->place[i % w->places];
+		struct chime_worker *k = w->workers[i / w->places];
+		int err = p->type == SOCK_DGRAM ? chime__dgram_open(k, &p->served, &p->sock, NULL, 0)
+						: chime__acceptor_open(k, &p->served, &p->sock);
 		if (err < 0)
-			breach(w, "place %u does not open: %s", i, chime_strerror(err));
+			breach(w, "place %u does not open: %s", i % w->places, chime_strerror(err));
 	}
 }
 
@@ -163,62 +184,100 @@ static void make(struct world *w, uint64_t seed, void (*line)(void *arg, const c
 	w->all_prompt = true;
 }
 
+/* ---- sums over the workers ---- */
+
+struct chime_server_stats world_stats(const struct world *w)
+{
+	struct chime_server_stats sum = { 0 };
+	uint64_t *to = (uint64_t *)(void *)&sum;
+	for (unsigned i = 0; i < w->worker_count; i++)
+		for (unsigned k = 0; k < sizeof sum / sizeof *to; k++)
+			to[k] += ((const uint64_t *)(const void *)&w->workers[i]->stats)[k];
+	return sum;
+}
+
+bool world_cut(const struct world *w)
+{
+	for (unsigned i = 0; i < w->worker_count; i++)
+		if (w->workers[i]->cut)
+			return true;
+	return false;
+}
+
 /* ---- what must hold after every turn ---- */
 
 static void check_conn(struct world *w, const struct conn *c, uint64_t *charged, uint64_t *ending)
 {
 	const struct chime_server_config *config = &w->server.config;
 	const struct pending *p = c->pending;
+	size_t longest = c->base.message ? CHIME_MESSAGE_MAX + CHIME_STAMP_MAX : CHIME_INPUT_MAX;
 	if (!p)
 		return;
 	*charged += p->charged;
-	/* Who has nothing on its way to the peer is not stalled: half a line that waits for its other half. */
-	if (c->base.state >= CONN_CLOSING || !pending_out(c))
+	if (c->base.state >= CONN_CLOSING)
 		*ending += p->charged;
 	/* Of an answer that did not fit, the rest waits in front of what services send. */
-	if (p->blocks_bytes > config->queue_conn_max + 2 * CHIME_INPUT_MAX)
+	if (p->blocks_bytes > config->queue_conn_max + 2 * longest)
 		breach(w, "%zu bytes are queued for one peer", p->blocks_bytes);
-	if (p->rest && p->rest->len > 2 * CHIME_INPUT_MAX)
+	if (p->rest && p->rest->len > 2 * longest)
 		breach(w, "%zu bytes of input are kept", p->rest->len);
 }
 
-static void check_server(struct world *w)
+static bool has_dgram(const struct world *w, unsigned worker)
 {
-	struct chime_worker *k = w->w;
+	for (unsigned i = 0; i < w->places; i++)
+		if (w->place[i].type == SOCK_DGRAM && w->place[i].listeners[worker] >= 0)
+			return true;
+	return false;
+}
+
+/* How many connections it has. */
+static unsigned check_worker(struct world *w, struct chime_worker *k)
+{
 	uint64_t charged = 0, ending = 0;
 	unsigned conns = 0;
 	for (unsigned i = 0; i < k->by_id_size; i++)
 		for (const struct conn *c = k->by_id[i]; c; c = c->chain, conns++)
 			check_conn(w, c, &charged, &ending);
-	if (conns != k->conns || k->stats.open != conns || w->server.open_conns != conns)
-		breach(w, "%u connections, %u by the table, %llu by the counter, %llu by the server's", conns, k->conns,
-		       (unsigned long long)k->stats.open, (unsigned long long)w->server.open_conns);
-	if (conns > w->server.max_conns)
-		breach(w, "%u connections, over the ceiling", conns);
+	if (conns != k->conns || k->stats.open != conns)
+		breach(w, "%u connections, %u by the table, %llu by the counter", conns, k->conns,
+		       (unsigned long long)k->stats.open);
 	if (k->stats.queued_bytes < charged)
 		breach(w, "%llu bytes are queued, the counter says %llu", (unsigned long long)charged,
 		       (unsigned long long)k->stats.queued_bytes);
 	if (charged - ending > k->queue_max)
 		breach(w, "%llu bytes are queued, over the ceiling of %llu", (unsigned long long)(charged - ending),
 		       (unsigned long long)k->queue_max);
-	bool has_dgram = false;
-	for (unsigned i = 0; i < w->places; i++)
-		has_dgram |= w->place[i].type == SOCK_DGRAM;
-	if (!has_dgram && k->stats.queued_bytes != charged)
+	if (!has_dgram(w, k->number) && k->stats.queued_bytes != charged)
 		breach(w, "%llu bytes are queued, the counter says %llu", (unsigned long long)charged,
 		       (unsigned long long)k->stats.queued_bytes);
+	return conns;
+}
+
+static void check_server(struct world *w)
+{
+	unsigned conns = 0;
+	for (unsigned i = 0; i < w->worker_count; i++)
+		conns += check_worker(w, w->workers[i]);
+	if (w->server.open_conns != conns)
+		breach(w, "%u connections, %llu by the server's counter", conns,
+		       (unsigned long long)w->server.open_conns);
+	if (conns > w->server.max_conns)
+		breach(w, "%u connections, over the ceiling", conns);
 }
 
 /* The limits in time, of one connection. */
 static void check_client(struct world *w, const struct client *c)
 {
 	const struct chime_server_config *config = &w->server.config;
-	int64_t now_ns = w->sim.mono_ns, idle_ns = c->place->served.idle_timeout_ns;
+	int64_t now_ns = w->sim.mono_ns, idle_ns = c->called ? CHIME_FOREVER : c->place->served.idle_timeout_ns;
 	struct sim_view v;
 	if (c->peer < 0 || c->place->type == SOCK_DGRAM)
 		return;
 	sim_view(&w->sim, c->peer, &v);
-	if (v.fd < 0)
+	if (v.fd >= 0 && !v.connected && w->stopped_ns && now_ns - w->stopped_ns > SLACK_NS)
+		breach(w, "client %u is still being connected, after the stop", c->number);
+	if (v.fd < 0 || !v.connected)
 		return;
 	int64_t last_ns = v.received_ns > v.answered_ns ? v.received_ns : v.answered_ns;
 	if (last_ns < v.accepted_ns)
@@ -266,7 +325,7 @@ static void check_calm(struct world *w)
 		sim_view(&w->sim, c->peer, &v);
 		if (c->place->type == SOCK_DGRAM) {
 			dgrams_prompt &= c->reader == PROMPT || !c->place->unix_dgram;
-			if (sim_unread(&w->sim, sim_peer_of(&w->sim, c->place->fd)))
+			if (sim_unread(&w->sim, sim_peer_of(&w->sim, c->place->listeners[c->port])))
 				breach(w, "datagrams wait, and are not read");
 			continue;
 		}
@@ -275,21 +334,23 @@ static void check_calm(struct world *w)
 				breach(w, "client %u is not accepted", c->number);
 			continue;
 		}
-		if (v.fd < 0 || c->loose || c->reset || c->reader != PROMPT)
+		if (v.fd < 0 || !v.connected || c->loose || c->reset || c->reader != PROMPT)
 			continue;
+		oracle_skip(c);
 		if (sim_unread(&w->sim, c->peer))
 			breach(w, "client %u: %zu bytes wait and are not read", c->number,
 			       sim_unread(&w->sim, c->peer));
-		if (c->back + c->partial < c->written)
+		if (c->back + c->partial < c->written && !(c->place->type == SOCK_SEQPACKET && w->sim.weather.enobufs))
 			breach(w, "client %u has %llu of %llu answers, and no more come", c->number,
 			       (unsigned long long)c->back, (unsigned long long)c->written);
 		if (c->ended)
 			breach(w, "client %u has ended and is not closed", c->number);
 	}
-	for (unsigned i = 0; i < w->w->by_id_size; i++)
-		for (const struct conn *c = w->w->by_id[i]; c; c = c->chain)
-			check_conn(w, c, &charged, &ending);
-	if (dgrams_prompt && w->w->stats.queued_bytes != charged)
+	for (unsigned k = 0; k < w->worker_count; k++)
+		for (unsigned i = 0; i < w->workers[k]->by_id_size; i++)
+			for (const struct conn *c = w->workers[k]->by_id[i]; c; c = c->chain)
+				check_conn(w, c, &charged, &ending);
+	if (dgrams_prompt && world_stats(w).queued_bytes != charged)
 		breach(w, "answers wait, and all peers read");
 }
 
@@ -314,7 +375,7 @@ static void stop(struct world *w)
 		}
 	}
 	w->server.stops++;
-	chime__backend_sim.wake(&w->w->loop);
+	chime__backend_sim.wake(&w->workers[0]->loop);
 }
 
 static bool all_said(const struct world *w)
@@ -343,19 +404,68 @@ static int next_one(struct world *w, int64_t *at_ns)
 	return who;
 }
 
-/* One turn of the server. Whether it goes on. */
+/* When a worker has something to do: now or before, or later by itself. */
+static int64_t worker_next(struct world *w, struct chime_worker *k)
+{
+	int64_t now_ns = w->sim.mono_ns, next_ns = sim_next(&w->sim, &k->loop);
+	if (k->loop.posted || k->loop.later || w->server.stops != k->stops)
+		return now_ns;
+	if (k->loop.timers.count) {
+		int64_t timer_ns = now_ns + chime__timer_next(&k->loop.timers, now_ns);
+		if (timer_ns < next_ns)
+			next_ns = timer_ns;
+	}
+	return next_ns;
+}
+
+/* One of the workers that have something to do has a turn; if none has, time passes. Whether the server goes on. */
+static bool turn_any(struct world *w, int64_t limit_ns)
+{
+	int64_t until_ns = w->sim.mono_ns + limit_ns;
+	unsigned who = WORKERS, due = 0, alive = 0;
+	for (unsigned i = 0; i < w->worker_count; i++) {
+		if (w->ended[i])
+			continue;
+		alive++;
+		int64_t next_ns = worker_next(w, w->workers[i]);
+		if (next_ns <= w->sim.mono_ns) {
+			if (pick(w, ++due) == 0)
+				who = i;
+		} else if (next_ns < until_ns) {
+			until_ns = next_ns;
+		}
+	}
+	if (who == WORKERS) {
+		if (alive && until_ns > w->sim.mono_ns)
+			sim_pass(&w->sim, until_ns - w->sim.mono_ns);
+		return alive;
+	}
+	w->workers[who]->loop.now_ns = w->sim.mono_ns; /* it has slept in a wait until now, not between two of them */
+	int more = chime__worker_turn(w->workers[who], 0);
+	if (more < 0)
+		breach(w, "the loop is broken: %s", chime_strerror(more));
+	w->ended[who] = !more;
+	return more || alive > 1;
+}
+
+/* A turn of the server. Whether it goes on. */
 static bool turn(struct world *w, int64_t limit_ns)
 {
 	uint64_t events = w->sim.events;
 	int64_t before_ns = w->sim.mono_ns;
-	if (w->w->cut && !w->cut_ns)
+	if (world_cut(w) && !w->cut_ns)
 		w->cut_ns = before_ns;
-	if (!w->w->cut)
+	if (!world_cut(w))
 		w->last_moved_ns = w->sim.moved_ns;
-	int more = chime__worker_turn(w->w, limit_ns);
+	int more;
+	if (w->worker_count > 1)
+		more = turn_any(w, limit_ns);
+	else
+		more = chime__worker_turn(w->workers[0], limit_ns);
 	if (more < 0)
 		breach(w, "the loop is broken: %s", chime_strerror(more));
-	bool idle = events == w->sim.events && w->sim.mono_ns - before_ns < CHIME_MSEC && limit_ns > CHIME_MSEC;
+	bool idle = events == w->sim.events && limit_ns > CHIME_MSEC &&
+		    w->sim.mono_ns - before_ns < (w->worker_count > 1 ? 1 : CHIME_MSEC);
 	w->idle_turns = idle ? w->idle_turns + 1 : 0;
 	if (w->idle_turns > 1000)
 		breach(w, "it spins: turns in which nothing happens");
@@ -397,7 +507,7 @@ static void run(struct world *w)
 
 static void end_client(struct world *w, struct client *c)
 {
-	static unsigned char bytes[262144];
+	static unsigned char bytes[CHIME_MESSAGE_MAX + 8192];
 	struct sim_view v;
 	if (c->peer < 0)
 		return;
@@ -411,17 +521,19 @@ static void end_client(struct world *w, struct client *c)
 			oracle_message(c, bytes, (size_t)n);
 	}
 	if (c->place->type == SOCK_DGRAM) {
-		if (v.received < c->at_stop && !w->w->cut)
+		if (v.received < c->at_stop && !world_cut(w))
 			breach(w, "client %u: of %llu datagrams before the stop %llu were read", c->number,
 			       (unsigned long long)c->at_stop, (unsigned long long)v.received);
 		return;
 	}
+	if (c->called && !c->opened)
+		return; /* refused, or ended before that: watch_closed() has looked at the reason */
 	if (!sim_closed(&w->sim, c->peer))
 		breach(w, "client %u is not closed at the end", c->number);
 	if (c->opened != c->closed && !c->said_no)
 		breach(w, "client %u: opened %d, closed %d", c->number, c->opened, c->closed);
 	if (!v.accepted) {
-		if (!w->w->cut)
+		if (!world_cut(w))
 			breach(w, "client %u waited in the listener, which was closed", c->number);
 		return;
 	}
@@ -439,28 +551,42 @@ static void end_client(struct world *w, struct client *c)
 	oracle_end(c);
 }
 
-static void end(struct world *w)
+/* Every datagram that was received is answered, or counted as dropped. */
+static void end_datagrams(struct world *w, const struct chime_server_stats *stats)
 {
-	struct chime_server_stats *stats = &w->w->stats;
-	uint64_t asked = 0, answered = 0;
+	uint64_t asked = 0, answered = 0, others = 0;
 	for (unsigned i = 0; i < w->clients; i++) {
 		struct client *c = &w->client[i];
 		struct sim_view v;
-		end_client(w, c);
-		if (c->place->type == SOCK_DGRAM && c->peer >= 0) {
-			sim_view(&w->sim, c->peer, &v);
-			asked += v.received;
-			answered += v.answered;
+		if (c->peer < 0 || c->place->type == SOCK_STREAM)
+			continue;
+		sim_view(&w->sim, c->peer, &v);
+		if (c->place->type == SOCK_SEQPACKET) {
+			others += v.received; /* the most of them that can have been too long, or failed */
+			continue;
 		}
+		asked += v.received;
+		answered += v.answered;
 	}
-	uint64_t dropped = stats->dropped_source + stats->dropped_loop + stats->dropped_rate + stats->dropped_queue;
-	if (asked != answered + dropped)
+	uint64_t dropped = stats->dropped_source + stats->dropped_loop + stats->dropped_rate + stats->dropped_queue +
+			   stats->dropped_long;
+	if (asked > answered + dropped || asked + others < answered + dropped)
 		breach(w, "%llu datagrams: %llu answers, %llu dropped", (unsigned long long)asked,
 		       (unsigned long long)answered, (unsigned long long)dropped);
-	if (w->w->conns || stats->open || stats->queued_bytes || w->server.open_conns)
-		breach(w, "%u connections (%llu, %llu) and %llu bytes are left", w->w->conns,
-		       (unsigned long long)stats->open, (unsigned long long)w->server.open_conns,
-		       (unsigned long long)stats->queued_bytes);
+}
+
+static void end(struct world *w)
+{
+	struct chime_server_stats sum = world_stats(w), *stats = &sum;
+	unsigned conns = 0;
+	for (unsigned i = 0; i < w->clients; i++)
+		end_client(w, &w->client[i]);
+	end_datagrams(w, stats);
+	for (unsigned i = 0; i < w->worker_count; i++)
+		conns += w->workers[i]->conns;
+	if (conns || stats->open || stats->queued_bytes || w->server.open_conns)
+		breach(w, "%u connections (%llu, %llu) and %llu bytes are left", conns, (unsigned long long)stats->open,
+		       (unsigned long long)w->server.open_conns, (unsigned long long)stats->queued_bytes);
 	if (w->sim.opened != w->sim.closed)
 		breach(w, "%u descriptors opened, %u closed", w->sim.opened, w->sim.closed);
 	if (w->opens != w->closes)
@@ -471,15 +597,18 @@ static void end(struct world *w)
 		       (unsigned long long)stats->queue_ended);
 	if (stats->refused != w->refusals)
 		breach(w, "%llu refused by the counter, %u were", (unsigned long long)stats->refused, w->refusals);
+	int64_t moved_ns = w->last_moved_ns > w->stopped_ns ? w->last_moved_ns : w->stopped_ns;
 	if (w->all_prompt && w->server.stops < 2 && w->sim.fd_max == SIM_SOCKS && stats->cut &&
-	    w->stopped_ns + w->server.config.grace_ns - w->last_moved_ns >= 3 * CHIME_SEC)
+	    w->stopped_ns + w->server.config.grace_ns - moved_ns >= 3 * CHIME_SEC)
 		breach(w, "%llu connections are cut, for which nothing was done, and all clients are prompt",
 		       (unsigned long long)stats->cut);
-	chime__worker_fini(w->w);
-	if (w->sim.small.out || w->sim.large.out)
-		breach(w, "%u receive buffers are left", w->sim.small.out + w->sim.large.out);
-	if (w->w->loop.timers.count)
-		breach(w, "%u timers are left", w->w->loop.timers.count);
+	for (unsigned i = 0; i < w->worker_count; i++) {
+		chime__worker_fini(w->workers[i]);
+		if (w->workers[i]->loop.timers.count)
+			breach(w, "%u timers are left", w->workers[i]->loop.timers.count);
+	}
+	if (w->sim.small.out || w->sim.large.out || w->sim.huge.out)
+		breach(w, "%u receive buffers are left", w->sim.small.out + w->sim.large.out + w->sim.huge.out);
 }
 
 static void unmake(struct world *w)
@@ -488,7 +617,8 @@ static void unmake(struct world *w)
 	for (unsigned i = 0; i < w->clients; i++)
 		free(w->client[i].lens);
 	sim_fini(&w->sim);
-	free(w->w);
+	for (unsigned i = 0; i < w->worker_count; i++)
+		free(w->workers[i]);
 }
 
 const char *world_run(struct world *w, uint64_t seed, void (*line)(void *arg, const char *line), void *arg)
@@ -506,7 +636,8 @@ const char *world_run(struct world *w, uint64_t seed, void (*line)(void *arg, co
 	w->stop2_ns = NEVER;
 	open_places(w);
 	make_weather(w);
-	w->w->loop.caps.inline_send = w->sim.inline_send;
+	for (unsigned i = 0; i < w->worker_count; i++)
+		w->workers[i]->loop.caps.inline_send = w->sim.inline_send;
 	run(w);
 	end(w);
 	unmake(w);

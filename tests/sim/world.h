@@ -31,6 +31,7 @@
 
 #define CLIENTS 24
 #define PLACES 4
+#define WORKERS 3
 #define NEVER INT64_MAX
 #define SLACK_NS (400 * CHIME_MSEC) /* what delays may add to a limit: results come late, and a turn takes its time */
 
@@ -44,9 +45,11 @@ enum answering {
 struct place {
 	struct served served;
 	struct listen_sock sock;
-	int fds[1];
-	int fd, type;
-	bool unix_dgram;
+	int fds[WORKERS];       /* the workers', while they have them */
+	int listeners[WORKERS]; /* the same for ever; -1: that worker has none */
+	int type;
+	chime_addr at; /* where the server connects to, when it does */
+	bool unix_dgram, long_lines;
 	enum answering answers;
 	struct chime_stamp_config stamp;
 	chime_service service;
@@ -78,11 +81,13 @@ struct client {
 	enum reader reader;
 	size_t sip; /* SLOW: the most that it reads */
 	enum ending ending;
+	bool called;   /* the server connects to it */
+	unsigned port; /* of a datagram socket shared by the workers: whose it reaches */
 	/* where it is in it */
 	int64_t write_ns, read_ns; /* when it does something next */
 	int64_t last_ns;           /* when it sent something last */
 	uint64_t written;
-	uint32_t *lens; /* of its messages: those that came to the server */
+	uint32_t *lens; /* of its messages: those that came to the server; with SILENT: not to be answered */
 	bool done_writing, said, ended, reset;
 	uint64_t at_stop; /* what it had sent when the server was stopped */
 	bool ended_at_stop;
@@ -95,22 +100,27 @@ struct client {
 	bool stamped;
 	unsigned receipt; /* the one that delivered the last byte of the chunk before */
 	/* what its connection's services saw */
+	uint64_t id;
 	bool opened, closed, said_no;
 	bool loose;     /* the service cut it short: what is lost then is no loss */
 	size_t partial; /* bytes that the service leaves until more comes */
 	int why;
 };
 
+#define SILENT 0x80000000u
+
 struct world {
 	struct sim sim;
 	chime_server server;
-	struct chime_worker *w;
+	struct chime_worker *workers[WORKERS];
+	unsigned worker_count;
+	bool ended[WORKERS];
 	uint64_t seed;
 	struct place place[PLACES];
 	unsigned places;
 	struct client client[CLIENTS];
 	unsigned clients;
-	struct client *by_peer[CLIENTS + PLACES];
+	struct client *by_peer[4 * CLIENTS + 2 * PLACES * WORKERS];
 	int64_t stop_ns, stop2_ns, stopped_ns; /* the second: at once; 0: not yet */
 	bool calm_end;                         /* stopped only when all has been said and answered */
 	bool all_prompt;                       /* nobody holds up a drain */
@@ -135,6 +145,11 @@ void client_plan(struct world *w, struct client *c);
 /* When it does something next, NEVER if not by itself. */
 int64_t client_next(const struct client *c);
 void client_act(struct client *c);
+/* All counters, over all workers; and whether one was cut. */
+struct chime_server_stats world_stats(const struct world *w);
+bool world_cut(const struct world *w);
+/* Has the server connect to the client: the peer's number, or negative. */
+int place_call(struct client *c);
 /* Connects and writes now, if it has not yet. */
 void client_hurry(struct client *c);
 
@@ -147,6 +162,8 @@ void oracle_message(struct client *c, const unsigned char *bytes, size_t len);
 /* Nothing more will come back: what has come is whole, and is all that it must be. */
 void oracle_end(struct client *c);
 /* How much must be back, once nothing is under way any more. */
+/* Counts messages that are not answered as if they were, from where it is. */
+void oracle_skip(struct client *c);
 uint64_t oracle_owed(const struct client *c);
 
 void place_service(struct place *p);

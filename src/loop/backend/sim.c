@@ -214,6 +214,8 @@ static int sim_submit(struct loop *lp, struct op *op)
 		s->view.send_ns = sim->mono_ns;
 	}
 	sim_delay(sim, place);
+	if (op->kind == OP_CONNECT && sim_chance(sim, sim->weather.slow_connect))
+		place->at_ns = sim->mono_ns + (int64_t)sim_random(sim, (uint64_t)CHIME_MIN);
 	return 0;
 }
 
@@ -225,6 +227,7 @@ static void sim_cancel(struct loop *lp, struct op *op)
 		return;
 	sim_trace(sim, "fd %d: cancel %s", op->fd, name_of(op));
 	place_of(s, op)->ending = true;
+	place_of(s, op)->at_ns = 0;
 	sim_delay(sim, place_of(s, op));
 }
 

@@ -36,6 +36,7 @@ struct sim_weather {
 	unsigned enobufs;       /* sending a datagram fails for want of memory */
 	unsigned no_memory;     /* submit() refuses an operation */
 	unsigned full;          /* an IP datagram socket has no room for a moment */
+	unsigned slow_connect;  /* connecting takes up to a minute */
 	unsigned refuse;        /* connecting is refused, or comes to nothing */
 	unsigned clock_step;    /* the real clock jumps before a result, either way, at most by clock_step_ns */
 	int64_t delay_ns, clock_step_ns;
@@ -146,6 +147,7 @@ struct sim_view {
 	int64_t send_ns; /* since when the server's send waits without progress; 0: none does */
 	int64_t shut_ns; /* when the server shut down its side */
 	int64_t closed_ns;
+	bool connected;  /* not, or not yet, where the server connects */
 	bool refused_op; /* submit() refused an operation on it */
 	bool wants;      /* the server is reading from it now */
 };

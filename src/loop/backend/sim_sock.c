@@ -305,6 +305,8 @@ int sim_send(struct sim *sim, struct sim_sock *s, const struct op *op)
 	len = length_of(op->u.iov, op->n);
 	if (s->type == SOCK_SEQPACKET && len > sim->longest)
 		return -EMSGSIZE;
+	if (s->type == SOCK_SEQPACKET && sim_chance(sim, sim->weather.enobufs))
+		return -ENOBUFS;
 	if (s->type == SOCK_SEQPACKET ? s->out.message_count && len >= room : room == 0)
 		return -EAGAIN;
 	if (s->type == SOCK_STREAM) {
@@ -517,6 +519,7 @@ void sim_view(const struct sim *sim, int peer, struct sim_view *out)
 	const struct sim_sock *s = sim->socks[peer];
 	*out = s->view;
 	out->fd = s->fd;
+	out->connected = s->kind == SIM_CONN;
 	out->receipts = s->receipts;
 	out->wants = s->read.op && !s->read.ending;
 }
