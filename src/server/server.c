@@ -55,7 +55,7 @@ static void choose_why(chime_server *s, bool automatic)
 			 probe_hint(err));
 	else
 		snprintf(s->backend_why, sizeof s->backend_why,
-			 "io_uring gains little on short messages and loses a third in bulk: docs/performance.md");
+			 "io_uring gains little over it on loopback: docs/performance.md");
 }
 
 int chime_server_new(chime_server **out, const struct chime_server_config *config)

@@ -231,6 +231,78 @@ TEST(sends_that_find_no_room_are_sent_in_the_end)
 	test_free(iov);
 }
 
+#define STREAMS 20
+
+/* Streams whose n-th byte is n's lowest. */
+static struct stream {
+	struct op op; /* first */
+	int fds[2];
+	size_t in, out;
+	unsigned large; /* receives of more than a buffer of the ring holds */
+	bool over;
+} streams[STREAMS];
+
+static void on_stream(struct loop *l, struct op *op, const struct op_event *ev)
+{
+	struct stream *s = (struct stream *)op;
+	(void)l;
+	for (int i = 0; i < ev->res; i++)
+		CHECK_EQ(ev->buf->data[i], (unsigned char)s->out++);
+	s->large += ev->res > 32768;
+	s->over = !ev->more;
+	if (!ev->more)
+		CHECK_EQ(ev->res, -ECANCELED);
+}
+
+/* Writes as much as goes of so many bytes. */
+static void write_stream(struct stream *s, size_t len)
+{
+	static unsigned char bytes[150000 + 256];
+	if (!bytes[1])
+		for (size_t i = 0; i < sizeof bytes; i++)
+			bytes[i] = (unsigned char)i;
+	ssize_t n = write(s->fds[1], bytes + s->in % 256, len);
+	CHECK(n > 0 || errno == EAGAIN);
+	s->in += n > 0 ? (size_t)n : 0;
+}
+
+/* Between bulk and little, with cancels at any time, every byte comes once and in order; and bulk comes in large pieces. */
+TEST(bulk_comes_whole_and_in_order)
+{
+	struct pairs none;
+	unsigned large = 0;
+	open_pairs(&none, 0);
+	for (struct stream *s = streams; s < streams + STREAMS; s++) {
+		CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, s->fds), 0);
+		s->op = (struct op){ .done = on_stream, .fd = s->fds[0], .kind = OP_RECV };
+		CHECK_EQ(op_submit(&lp, &s->op), 0);
+	}
+	for (int round = 0; round < 4000; round++) {
+		struct stream *s = &streams[test_random() % STREAMS];
+		unsigned what = (unsigned)(test_random() % 16);
+		if (what == 0 && op_running(&s->op))
+			op_cancel(&lp, &s->op);
+		else if (!op_running(&s->op))
+			CHECK_EQ(op_submit(&lp, &s->op), 0);
+		write_stream(s, (round / 500) % 2 ? 1 + test_random() % 100 : 1 + test_random() % 150000);
+		if (what % 4 == 0)
+			CHECK_EQ(chime__loop_turn(&lp, 0), 0);
+	}
+	for (struct stream *s = streams; s < streams + STREAMS; s++) {
+		if (!op_running(&s->op))
+			CHECK_EQ(op_submit(&lp, &s->op), 0);
+		TURN_UNTIL(s->out == s->in);
+		op_cancel(&lp, &s->op);
+		TURN_UNTIL(!op_running(&s->op));
+		CHECK(s->over);
+		CHECK_EQ(lp.backend->close(&lp, s->fds[0], false), 0);
+		close(s->fds[1]);
+		large += s->large;
+	}
+	CHECK(large > 0);
+	close_pairs(&none);
+}
+
 /* A multishot receive that was cancelled may still report what it had taken; nothing is lost between it and the next. */
 TEST(no_byte_is_lost_round_a_cancel)
 {

@@ -94,6 +94,7 @@ static bool do_recv(struct ready *rd, struct loop *lp, struct op *op)
 	if (!b)
 		return no_result(rd, lp, op, -ENOMEM);
 	ssize_t n = chime__recv(op->fd, b->data, CHIME_INPUT_MAX);
+	op->res = n > 0 ? (int)n : 0;
 	if (n > 0)
 		more = report_more(lp, op, &(struct op_event){ .res = (int)n, .buf = b });
 	else if (n == 0)

@@ -37,7 +37,7 @@ void chime__ready_fini(struct ready *rd);
 
 /*
  * Tries a reading operation once (accepting: some times in a row). sure: its descriptor was just seen to have input, and not to be
- * at its end. Whether it goes on.
+ * at its end. Whether it goes on; OP_RECV then has in op->res how many bytes it was.
  */
 bool chime__ready_read(struct ready *rd, struct loop *lp, struct op *op, bool sure);
 

@@ -9,7 +9,9 @@
  *
  * Sends are tried once, without waiting (MSG_DONTWAIT), and report -EAGAIN if there is no room: so a peer that does not read
  * keeps none of the shared buffers; its bytes are copied out and sent with OP_WAIT_FIRST. Datagrams and seqpackets are polled for, then
- * received as over epoll: recvmmsg(2) takes a batch with one call, which io_uring has no counterpart for.
+ * received as over epoll: recvmmsg(2) takes a batch with one call, which io_uring has no counterpart for. So are streams in bulk:
+ * whoever fills a buffer is polled for from then on, and received from by recv(2) into the one buffer that is in the cache, until
+ * less comes; a turn's receives into the ring's buffers would pass through the cache instead (docs/performance.md).
  *
  * Ring flags, and why: SINGLE_ISSUER and DEFER_TASKRUN (Linux 6.1: completions are worked off when this thread waits, not
  * when it is interrupted; a third less CPU at 1000 connections), R_DISABLED (the thread that runs the loop, not the
@@ -38,6 +40,14 @@
 #define AGAIN_NS 1000000 /* until what the kernel did not take is tried again */
 #define GROUP 0          /* of buffers: there is one */
 #define DATA_ROOM (RING_ROOM)
+#define BULK_LEAST (RING_ROOM / 4) /* a receive in bulk that brings less was the last one */
+
+/* How a stream is received from: OP_RECV's op->prepared. */
+enum {
+	INTO_RING,
+	ENDING_RING, /* in bulk from the next start on: what is under way was asked to end */
+	IN_BULK
+};
 
 /* What user_data is when it is not an operation. */
 enum {
@@ -267,7 +277,8 @@ static int uring_open(struct loop *lp, void *arg)
 /* Whether the descriptor is polled for the operation, which is then tried by its system call. */
 static bool polled(const struct op *op)
 {
-	return op->kind == OP_RECV_MSG || op->kind == OP_RECV_MSGS || op->kind == OP_SEND_MSGS;
+	return op->kind == OP_RECV_MSG || op->kind == OP_RECV_MSGS || op->kind == OP_SEND_MSGS ||
+	       (op->kind == OP_RECV && op->prepared == IN_BULK);
 }
 
 static void prep_send(struct uring *u, struct io_uring_sqe *sqe, struct op *op)
@@ -297,6 +308,8 @@ static void start(struct uring *u, struct op *op)
 		put_in(&u->unasked, op);
 		return;
 	}
+	if (op->kind == OP_RECV && op->prepared == ENDING_RING)
+		op->prepared = IN_BULK;
 	if (polled(op)) {
 		io_uring_prep_poll_add(sqe, op->fd, op_reads(op) ? POLLIN : POLLOUT);
 	} else if (op->kind == OP_ACCEPT) {
@@ -347,18 +360,32 @@ static int uring_submit(struct loop *lp, struct op *op)
 	return 0;
 }
 
+static void prep_cancel(struct io_uring_sqe *sqe, struct op *op)
+{
+	io_uring_prep_cancel64(sqe, (uintptr_t)op, 0);
+	io_uring_sqe_set_data64(sqe, FOR_CANCEL);
+	sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
+}
+
 /* Asks the kernel to end it, now or in the next wait. */
 static void ask_cancel(struct uring *u, struct op *op)
 {
 	struct io_uring_sqe *sqe = get_sqe(u);
 	op->state = CANCELLED;
-	if (!sqe) {
+	if (sqe)
+		prep_cancel(sqe, op);
+	else
 		put_in(&u->unwanted, op);
-		return;
-	}
-	io_uring_prep_cancel64(sqe, (uintptr_t)op, 0);
-	io_uring_sqe_set_data64(sqe, FOR_CANCEL);
-	sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
+}
+
+/* A stream has filled a buffer: its multishot receive ends, and it goes on in bulk. */
+static void end_ring(struct uring *u, struct op *op)
+{
+	struct io_uring_sqe *sqe = get_sqe(u);
+	if (!sqe)
+		return; /* the next full buffer will do */
+	op->prepared = ENDING_RING;
+	prep_cancel(sqe, op);
 }
 
 static void uring_cancel(struct loop *lp, struct op *op)
@@ -436,9 +463,12 @@ static void on_recv(struct loop *lp, struct op *op, int res, unsigned flags)
 	}
 	if (res > 0) {
 		assert(b);
-		report(lp, op, &(struct op_event){ .res = res, .buf = b }, true);
+		bool full = res == DATA_ROOM && op->prepared == INTO_RING;
+		bool on = report(lp, op, &(struct op_event){ .res = res, .buf = b }, true);
 		buf_unref(b);
-		if (!more)
+		if (on && full && more)
+			end_ring(u, op);
+		else if (!more)
 			go_on(lp, op);
 		return;
 	}
@@ -446,7 +476,8 @@ static void on_recv(struct loop *lp, struct op *op, int res, unsigned flags)
 		buf_unref(b);
 	if (res == -ENOBUFS && op->state == WAITING) {
 		put_in(&u->starved, op);
-	} else if (res == -ENOBUFS || res == -EINTR || res == -EAGAIN) {
+	} else if (res == -ENOBUFS || res == -EINTR || res == -EAGAIN ||
+		   (res == -ECANCELED && op->state == WAITING && op->prepared == ENDING_RING)) {
 		if (!more)
 			go_on(lp, op);
 	} else {
@@ -474,6 +505,8 @@ static void on_poll(struct loop *lp, struct op *op, int res)
 	/* Not sure: what woke the poll may have been read before it began (its mask can be the waker's, not a look of its own). */
 	bool more = chime__ready_read(&u->ready, lp, op, false);
 	u->ready.trying = NULL;
+	if (more && op->kind == OP_RECV && op->res < BULK_LEAST)
+		op->prepared = INTO_RING;
 	if (more)
 		go_on(lp, op);
 }
@@ -491,10 +524,10 @@ static void on_cqe(struct loop *lp, struct io_uring_cqe *cqe)
 	struct op *op = (struct op *)(uintptr_t)data;
 	if (op->kind == OP_ACCEPT)
 		on_accept(lp, op, cqe->res, cqe->flags & IORING_CQE_F_MORE);
-	else if (op->kind == OP_RECV)
-		on_recv(lp, op, cqe->res, cqe->flags);
 	else if (polled(op))
 		on_poll(lp, op, cqe->res);
+	else if (op->kind == OP_RECV)
+		on_recv(lp, op, cqe->res, cqe->flags);
 	else
 		report(lp, op, &(struct op_event){ .res = cqe->res }, false);
 }
