@@ -33,6 +33,7 @@ struct talk_wire {
 	bool own_copy;    /* and of the last line it has not yet */
 	bool many;        /* a group or a broadcast address: nobody is connected, everybody may answer */
 	bool former;      /* ICMP: the message received last answers not the last request */
+	int returned;     /* TIPC: the message received last is ours, and was not delivered: why, negative */
 	chime_addr to;    /* many: the group */
 	chime_addr from;  /* many: who sent the message received last */
 	uint16_t id, seq; /* ICMP: of the last request */

@@ -10,6 +10,8 @@
 #define MESSAGE (CHIME_MESSAGE_MAX + CHIME_STAMP_MAX)
 #define OWED_MAX (1u << 20) /* bytes of unanswered lines beyond which nobody believes in their answers */
 
+#define AGAIN_MS 20 /* until a message that the server's queue had no room for is sent again */
+
 /* A plain answer is over when nothing came for so long: behind a newline, and elsewhere. */
 #define QUIET_LINE (50 * CHIME_MSEC)
 #define QUIET (200 * CHIME_MSEC)
@@ -151,6 +153,16 @@ static bool judge_message(struct asking *q, size_t n)
 
 /* ---- one turn of the loop; each returns whether asking has ended ---- */
 
+/* The line was not delivered. If the server's queue is full, it goes out once more, after a while. */
+static bool came_back(struct asking *q, int why)
+{
+	if (why != -EAGAIN)
+		return ended(q, ASKED_FAILED, why);
+	poll(NULL, 0, AGAIN_MS);
+	q->sent = 0;
+	return false;
+}
+
 static bool receive(struct asking *q)
 {
 	struct talk *t = q->t;
@@ -161,6 +173,8 @@ static bool receive(struct asking *q)
 	ssize_t n = t->scheme->messages ? talk_wire_recv(t, room, want) : chime_recv(t->sock, room, want, 0);
 	if (n == -EAGAIN || n == -EINTR)
 		return false;
+	if (n >= 0 && t->wire.returned)
+		return came_back(q, t->wire.returned);
 	if (n < 0)
 		return ended(q, n == -ECONNRESET && !t->scheme->messages ? ASKED_GONE : ASKED_FAILED, (int)n);
 	if (n == 0 && t->scheme->connected) {
@@ -284,6 +298,8 @@ enum heard talk_hear(struct talk *t, talk_say_fn *say, void *arg, int *err)
 		int late;
 		if (n == -EAGAIN || n == -EINTR)
 			break;
+		if (n >= 0 && t->wire.returned)
+			continue; /* a line that nobody waits for any more */
 		if (n == 0 && t->scheme->connected) {
 			heard = HEARD_GONE;
 			break;

@@ -2,6 +2,7 @@
 #include "talk.h"
 
 #include <chime/raw.h>
+#include <chime/tipc.h>
 
 #include <errno.h>
 #include <netinet/icmp6.h>
@@ -98,6 +99,8 @@ ssize_t talk_wire_recv(struct talk *t, void *buf, size_t size)
 {
 	struct talk_wire *w = &t->wire;
 	const void *at;
+	if (t->to.scheme == CHIME_TIPC_RDM)
+		return chime_tipc_recv(t->sock, buf, size, NULL, &w->returned);
 	for (;;) {
 		ssize_t n =
 			w->many ? chime_recvfrom(t->sock, buf, size, 0, &w->from) : chime_recv(t->sock, buf, size, 0);

@@ -39,6 +39,7 @@ enum op_flag {
 	OP_EXCLUSIVE = 2,  /* accept: the listener is shared by workers, wake one of them (EPOLLEXCLUSIVE) */
 	OP_NOWAIT = 4,     /* accept, receive: report what is there now, then end with -EAGAIN; send: end so if it would
 			      block, and where caps.inline_send at once: submit() returns 1 */
+	OP_RETURNS = 32,   /* receive messages: those of our own that could not be delivered are wanted (TIPC) */
 	OP_BARE = 16,      /* send messages: the socket (RDS) knows no flags: each in a call of its own, without any */
 	OP_PKTINFO = 8,    /* receive messages: the local address is wanted (set IP_PKTINFO, IPV6_RECVPKTINFO before) */
 };
@@ -49,6 +50,7 @@ struct op_msg {
 	unsigned char *data; /* received */
 	size_t len;
 	bool truncated;    /* received: it was longer than CHIME_MESSAGE_MAX */
+	int returned;      /* received: it is ours, and comes back from .peer: why, negative. .data may lack its end */
 	bool to_many;      /* received: by a broadcast or multicast address (known where OP_PKTINFO is set) */
 	chime_addr peer;   /* from, or to (length 0: the connected peer) */
 	chime_addr local;  /* the address it came to, length 0 unknown; sending: the source address, with local_if */

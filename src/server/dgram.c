@@ -34,6 +34,7 @@ struct dgram {
 	struct guard guard;
 	struct drops drops;
 	struct outbox outbox;
+	struct returns returns; /* used where the outbox knows them */
 	struct envelope envelope;
 	const struct op_msg *current; /* the message that the service is looking at */
 };
@@ -158,6 +159,24 @@ static void answer(struct dgram *d, struct op_msg *m, int64_t time_ns)
 	chime__outbox_reply(&d->outbox, m, &r, waits);
 }
 
+/* An answer of ours was not delivered. */
+static void came_back(struct dgram *d, const struct op_msg *m)
+{
+	int64_t now_ns = loop_of(d)->now_ns, limit_ns = d->base.worker->config->stall_timeout_ns;
+	struct iovec whole;
+	void *keep;
+	int64_t since_ns = chime__returns_came(&d->returns, m, now_ns, &whole, &keep);
+	bool stalled = limit_ns > 0 && now_ns - since_ns > limit_ns;
+	if (m->returned != -EAGAIN || stalled || !whole.iov_base) {
+		chime__drop(&d->drops, stalled ? DROP_STALL : DROP_SEND, 1, &m->peer,
+			    m->returned == -EAGAIN ? -ENOBUFS : m->returned);
+	} else {
+		struct op_msg again = { .peer = m->peer, .iov = &whole, .n = 1 };
+		chime__outbox_again(&d->outbox, &again, whole.iov_len);
+	}
+	free(keep);
+}
+
 static void on_again(chime_timer *t, void *arg);
 
 static void again_soon(struct dgram *d)
@@ -168,7 +187,7 @@ static void again_soon(struct dgram *d)
 
 static void read_on(struct dgram *d)
 {
-	d->recv.flags = (d->recv.flags & OP_PKTINFO) | (d->base.state == DGRAM_DRAINING ? OP_NOWAIT : 0);
+	d->recv.flags = (d->recv.flags & (OP_PKTINFO | OP_RETURNS)) | (d->base.state == DGRAM_DRAINING ? OP_NOWAIT : 0);
 	int err = op_submit(loop_of(d), &d->recv);
 	if (err == 0)
 		return;
@@ -199,9 +218,15 @@ static void on_received(struct loop *lp, struct op *op, const struct op_event *e
 	struct dgram *d = (struct dgram *)((char *)op - offsetof(struct dgram, recv));
 	if (ev->res > 0) {
 		int64_t time_ns = lp->backend->real(lp);
-		stat_add(&stats_of(d)->messages, (unsigned)ev->res);
+		unsigned back = 0;
 		for (int i = 0; i < ev->res; i++)
-			answer(d, &ev->msgs[i], time_ns);
+			if (ev->msgs[i].returned) {
+				came_back(d, &ev->msgs[i]);
+				back++;
+			} else {
+				answer(d, &ev->msgs[i], time_ns);
+			}
+		stat_add(&stats_of(d)->messages, (unsigned)ev->res - back);
 		chime__outbox_flush(&d->outbox);
 		if (d->base.state == DGRAM_DRAINING)
 			d->drained += (unsigned)ev->res;
@@ -298,6 +323,11 @@ int chime__dgram_open(struct chime_worker *w, const struct served *served, struc
 	chime__outbox_init(&d->outbox, w, &d->drops, fd, sock->family == AF_RDS ? OP_BARE : 0, d->ip,
 			   least(DGRAM_QUEUE_BYTES, w->queue_max), least(DGRAM_QUEUE_PEER, w->config->queue_conn_max),
 			   on_moved);
+	chime__returns_init(&d->returns);
+	if (sock->family == AF_TIPC && sock->type == SOCK_RDM) {
+		d->recv.flags |= OP_RETURNS;
+		d->outbox.returns = &d->returns;
+	}
 	int err = 0;
 	if (d->ip)
 		err = chime__guard_init(&d->guard, served->rate, total > 0 ? (total + workers - 1) / workers : 0, ports,
@@ -354,6 +384,7 @@ void chime__dgram_free(struct dgram *d)
 	if (*link)
 		*link = d->next;
 	chime__outbox_fini(&d->outbox);
+	chime__returns_fini(&d->returns);
 	chime__guard_fini(&d->guard);
 	free(d);
 }

@@ -43,6 +43,8 @@ static void end_out(struct outbox *o, unsigned i, bool sent)
 	if (sent) {
 		stat_add(&stats_of(o)->answers, h->answers);
 		stat_add(&stats_of(o)->sent_bytes, h->len);
+		if (o->returns)
+			chime__returns_sent(o->returns, &o->out[i], h->len);
 	}
 	if (h->waiting) {
 		size_t before = o->peers.cost;
@@ -269,6 +271,13 @@ int chime__outbox_add(struct outbox *o, const struct op_msg *m, size_t len)
 		chime__loop_later(loop_of(o), &o->later);
 	}
 	return err;
+}
+
+void chime__outbox_again(struct outbox *o, const struct op_msg *m, size_t len)
+{
+	queue(o, m, len, 0, false); /* it was counted as an answer when it was sent */
+	chime__peers_stick(&o->peers, &m->peer);
+	retry_soon(o);
 }
 
 void chime__outbox_cut(struct outbox *o)

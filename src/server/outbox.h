@@ -11,6 +11,7 @@
 #include "server/drops.h"
 #include "server/peers.h"
 #include "server/reply.h"
+#include "server/returns.h"
 
 #define OUTBOX_RETRY_NS TIMER_TICK_NS /* for peers that are stuck */
 
@@ -40,7 +41,8 @@ struct outbox {
 	unsigned at, n; /* being sent: out[at..n); empty between calls unless send is running */
 	struct op_msg out[OP_MSGS];
 	struct held held[OP_MSGS];
-	struct peers peers; /* what waits */
+	struct returns *returns; /* where what was sent may come back; else NULL */
+	struct peers peers;      /* what waits */
 };
 
 /* flags: OP_BARE, or 0. max, peer_max: bytes that may wait, for all and for one peer. drops is borrowed. */
@@ -62,6 +64,8 @@ void chime__outbox_reply(struct outbox *o, const struct op_msg *m, const struct 
 void chime__outbox_flush(struct outbox *o);
 /* A message that is no reply: copied, sent at the end of the turn or when it is its turn. -ENOBUFS, -ENOMEM. */
 int chime__outbox_add(struct outbox *o, const struct op_msg *m, size_t len);
+/* An answer came back, because its receiver's queue is full: it waits behind what is there, and is tried again after a while. */
+void chime__outbox_again(struct outbox *o, const struct op_msg *m, size_t len);
 /* Drops what waits, counted, and ends what is under way. */
 void chime__outbox_cut(struct outbox *o);
 /* No timer of its runs any more. */

@@ -158,7 +158,7 @@ static bool do_recv_msgs(struct ready *rd, struct loop *lp, struct op *op)
 {
 	if (!rd->batch && !(rd->batch = calloc(1, sizeof *rd->batch)))
 		return no_result(rd, lp, op, -ENOMEM);
-	int n = chime__batch_recv(rd->batch, &rd->messages, op->fd, op->flags & OP_PKTINFO);
+	int n = chime__batch_recv(rd->batch, &rd->messages, op->fd, op->flags & (OP_PKTINFO | OP_RETURNS));
 	if (n < 0)
 		return no_result(rd, lp, op, n);
 	bool more = rd->report(lp, op, &(struct op_event){ .res = n, .msgs = rd->batch->msg }, true);

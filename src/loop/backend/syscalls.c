@@ -1,12 +1,17 @@
 /* The system calls behind the operations. */
 #include "loop/backend/syscalls.h"
 
+#include "net/tipc.h"
 #include <chime/service.h>
+
 #include <errno.h>
 #include <limits.h>
+#include <linux/tipc.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+#define RETURNS_ROOM 2048 /* of a buffer, for control messages: TIPC sends back at most 1024 bytes of a message */
 
 /*
  * The C library's own recv(3) and send(3) are cancellation points: in a process with threads that is two locked instructions
@@ -129,31 +134,57 @@ static void read_local(struct op_msg *m, struct msghdr *h)
 	}
 }
 
+/* A message of ours that TIPC could not deliver has no data; why, and its beginning, are in control messages. */
+static void read_returned(struct op_msg *m, struct msghdr *h)
+{
+	m->local.len = 0;
+	m->local_if = 0;
+	m->to_many = false;
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(h); c; c = CMSG_NXTHDR(h, c)) {
+		size_t len = c->cmsg_len - CMSG_LEN(0);
+		if (c->cmsg_level != SOL_TIPC)
+			continue;
+		if (c->cmsg_type == TIPC_ERRINFO && len >= 4) {
+			m->returned = chime__tipc_error(CMSG_DATA(c));
+		} else if (c->cmsg_type == TIPC_RETDATA) {
+			m->data = CMSG_DATA(c);
+			m->len = len;
+		}
+	}
+}
+
 /* Makes the n-th place of the batch ready to be received into. */
-static int ready_place(struct batch *bt, struct buf_pool *pool, unsigned n, bool pktinfo)
+static int ready_place(struct batch *bt, struct buf_pool *pool, unsigned n, uint8_t flags)
 {
 	if (!bt->buf[n]) {
 		bt->buf[n] = chime__buf_get(pool);
 		if (!bt->buf[n])
 			return -ENOMEM;
 	}
-	bt->iov[n] = (struct iovec){ bt->buf[n]->data, CHIME_MESSAGE_MAX };
+	struct buf *b = bt->buf[n];
+	bool returns = flags & OP_RETURNS;
+	bt->iov[n] = (struct iovec){ b->data, returns ? b->room - RETURNS_ROOM : b->room };
 	bt->hdr[n].msg_hdr = (struct msghdr){ .msg_name = &bt->msg[n].peer.u.sa,
 					      .msg_namelen = sizeof bt->msg[n].peer.u,
 					      .msg_iov = &bt->iov[n],
-					      .msg_iovlen = 1,
-					      .msg_control = pktinfo ? bt->control[n].bytes : NULL,
-					      .msg_controllen = pktinfo ? CONTROL_ROOM : 0 };
+					      .msg_iovlen = 1 };
+	if (returns) {
+		bt->hdr[n].msg_hdr.msg_control = b->data + b->room - RETURNS_ROOM;
+		bt->hdr[n].msg_hdr.msg_controllen = RETURNS_ROOM;
+	} else if (flags & OP_PKTINFO) {
+		bt->hdr[n].msg_hdr.msg_control = bt->control[n].bytes;
+		bt->hdr[n].msg_hdr.msg_controllen = CONTROL_ROOM;
+	}
 	return 0;
 }
 
-int chime__batch_recv(struct batch *bt, struct buf_pool *pool, int fd, bool pktinfo)
+int chime__batch_recv(struct batch *bt, struct buf_pool *pool, int fd, uint8_t flags)
 {
 	unsigned room = 0;
-	if (bt->pktinfo != pktinfo)
+	if (bt->flags != flags)
 		bt->ready = 0;
-	bt->pktinfo = pktinfo;
-	while (room < OP_MSGS && ((room >= bt->used && room < bt->ready) || ready_place(bt, pool, room, pktinfo) == 0))
+	bt->flags = flags;
+	while (room < OP_MSGS && ((room >= bt->used && room < bt->ready) || ready_place(bt, pool, room, flags) == 0))
 		room++;
 	bt->ready = room;
 	bt->used = 0;
@@ -171,7 +202,11 @@ int chime__batch_recv(struct batch *bt, struct buf_pool *pool, int fd, bool pkti
 		m->len = bt->hdr[i].msg_len;
 		m->truncated = h->msg_flags & MSG_TRUNC;
 		m->peer.len = h->msg_namelen < sizeof m->peer.u ? h->msg_namelen : (socklen_t)sizeof m->peer.u;
-		read_local(m, h);
+		m->returned = 0;
+		if (flags & OP_RETURNS)
+			read_returned(m, h);
+		else
+			read_local(m, h);
 	}
 	return n;
 }

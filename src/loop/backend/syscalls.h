@@ -15,7 +15,7 @@ struct batch {
 	struct buf *buf[OP_MSGS];
 	unsigned ready; /* places that hdr and iov are ready for, but those used since */
 	unsigned used;  /* so many, the first ones */
-	bool pktinfo;   /* what they are ready for */
+	uint8_t flags;  /* what they are ready for: OP_PKTINFO, OP_RETURNS */
 	union {
 		char bytes[CONTROL_ROOM];
 		struct cmsghdr align;
@@ -41,7 +41,7 @@ int chime__connect_result(int fd);
  * Receives up to OP_MSGS datagrams into buffers from the pool: bt->msg[0 .. result - 1], result > 0. After their owner has looked
  * at them, batch_done() keeps the buffers that nobody has referenced.
  */
-int chime__batch_recv(struct batch *bt, struct buf_pool *pool, int fd, bool pktinfo);
+int chime__batch_recv(struct batch *bt, struct buf_pool *pool, int fd, uint8_t flags);
 void chime__batch_done(struct batch *bt, int n);
 /* Gives all buffers back. */
 void chime__batch_fini(struct batch *bt);

@@ -1,0 +1,166 @@
+/* TIPC's reliable messages: what a full queue refuses comes back, and is sent again. They need the module tipc: tests/vm runs them. */
+#include <chime/connect.h>
+#include <chime/error.h>
+#include <chime/server.h>
+#include <chime/tipc.h>
+
+#include "runner/test.h"
+
+#include <errno.h>
+#include <linux/tipc.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define STAMP 24
+#define NAME 700000
+#define LIMIT (10 * CHIME_SEC)
+
+static void need_tipc(void)
+{
+	int fd = socket(AF_TIPC, SOCK_RDM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		SKIP("no TIPC, %s: needs tipc", strerror(errno));
+	close(fd);
+}
+
+static chime_server *serve(const char *backend, unsigned instance)
+{
+	struct chime_server_config config = CHIME_SERVER_CONFIG_INIT;
+	struct chime_endpoint_error error = { 0 };
+	char text[64];
+	chime_server *s;
+	config.workers = 1;
+	config.backend = backend;
+	snprintf(text, sizeof text, "tipc+rdm://%d:%u", NAME, instance);
+	CHECK_EQ(chime_server_new(&s, &config), 0);
+	CHECK_EQ(chime_server_add(s, text, NULL, NULL, &error), 0);
+	CHECK_EQ(chime_server_start(s), 0);
+	return s;
+}
+
+static chime_sock *client(unsigned instance)
+{
+	char text[64];
+	chime_endpoint e;
+	chime_sock *s;
+	snprintf(text, sizeof text, "tipc+rdm://%d:%u", NAME, instance);
+	CHECK_EQ(chime_endpoint_parse(&e, text, NULL, NULL, NULL), 0);
+	CHECK_EQ(chime_connect_endpoint(&s, &e, NULL), 0);
+	CHECK_EQ(chime_set_timeout(s, LIMIT), 0);
+	return s;
+}
+
+static size_t make_question(unsigned char *q, unsigned n, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		q[i] = (unsigned char)(n + i * 7);
+	memcpy(q, &n, sizeof n);
+	return len;
+}
+
+/*
+ * A client asks count times before it reads anything; its queue takes a few of the answers. All of them come in the end, each once
+ * and whole.
+ */
+static void ask_before_reading(const char *backend, unsigned instance, unsigned count, size_t len)
+{
+	need_tipc();
+	chime_server *server = serve(backend, instance);
+	chime_sock *s = client(instance);
+	unsigned char *q = malloc(len), *a = malloc(STAMP + len + 1), *heard = calloc(count, 1);
+	struct chime_server_stats stats;
+	int returned;
+	CHECK(q && a && heard);
+	CHECK_EQ(chime_setsockopt_int(s, SOL_SOCKET, SO_RCVBUF, 16384), 0);
+	for (unsigned i = 0; i < count; i++)
+		CHECK_EQ(chime_send(s, q, make_question(q, i, len), 0), (ssize_t)len);
+	/* until the server has answered all, and more than once those that came back */
+	int64_t until = test_now() + LIMIT;
+	do {
+		poll(NULL, 0, 5);
+		chime_server_stats(server, &stats);
+	} while ((stats.answers < count || stats.queued_bytes == 0) && test_now() < until);
+	CHECK_EQ(stats.answers, count);
+	CHECK(stats.queued_bytes > 0);
+	for (unsigned i = 0; i < count; i++) {
+		unsigned n;
+		ssize_t got = chime_tipc_recv(s, a, STAMP + len + 1, NULL, &returned);
+		CHECK_EQ(returned, 0);
+		CHECK_EQ(got, (ssize_t)(STAMP + len));
+		memcpy(&n, a + STAMP, sizeof n);
+		CHECK(n < count && !heard[n]);
+		heard[n] = 1;
+		make_question(q, n, len);
+		CHECK_MEM(a + STAMP, q, len);
+	}
+	chime_server_stats(server, &stats);
+	CHECK_EQ(stats.dropped_queue, 0);
+	CHECK_EQ(stats.messages, count);
+	free(q);
+	free(a);
+	free(heard);
+	chime_free(&s);
+	chime_server_free(&server);
+}
+
+TEST_LIMIT(tipc_short_answers_come_again_epoll, 60)
+{
+	ask_before_reading("epoll", 1, 500, 600);
+}
+
+TEST_LIMIT(tipc_short_answers_come_again_uring, 60)
+{
+	ask_before_reading("uring", 2, 500, 600);
+}
+
+/* Longer than what TIPC sends back of a message. */
+TEST_LIMIT(tipc_long_answers_come_again_epoll, 60)
+{
+	ask_before_reading("epoll", 3, 150, 4000);
+}
+
+TEST_LIMIT(tipc_long_answers_come_again_uring, 60)
+{
+	ask_before_reading("uring", 4, 150, 4000);
+}
+
+/* Who sends to a queue that is full, to a socket that is gone or to a name that nobody serves is told. */
+TEST(tipc_senders_are_told)
+{
+	need_tipc();
+	chime_sock *to, *s;
+	chime_addr name, nobody, from;
+	unsigned char q[500], back[1024];
+	int returned;
+	unsigned refused = 0, sent = 0;
+	CHECK_EQ(chime_addr_tipc(&name, NAME, 5), 0);
+	CHECK_EQ(chime_addr_tipc(&nobody, NAME, 6), 0);
+	CHECK_EQ(chime_open(&to, AF_TIPC, SOCK_RDM, 0), 0);
+	CHECK_EQ(chime_setsockopt_int(to, SOL_SOCKET, SO_RCVBUF, 8192), 0);
+	CHECK_EQ(chime_bind(to, &name), 0);
+	s = client(5);
+	while (refused == 0 && sent < 1000) {
+		CHECK_EQ(chime_send(s, q, make_question(q, sent, sizeof q), 0), (ssize_t)sizeof q);
+		sent++;
+		CHECK_EQ(chime_set_timeout(s, 0), 0);
+		if (chime_tipc_recv(s, back, sizeof back, &from, &returned) >= 0) {
+			CHECK_EQ(returned, -EAGAIN);
+			CHECK_MEM(back, q, sizeof q);
+			CHECK_EQ(chime_addr_family(&from), AF_TIPC);
+			refused++;
+		}
+	}
+	CHECK_EQ(refused, 1);
+	chime_free(&to);
+	CHECK_EQ(chime_sendto(s, q, 10, 0, &from), 10); /* by the socket's own address, which nobody has any more */
+	CHECK_EQ(chime_set_timeout(s, LIMIT), 0);
+	do {
+		CHECK(chime_tipc_recv(s, back, sizeof back, NULL, &returned) >= 0);
+	} while (returned == -EAGAIN);
+	CHECK_EQ(returned, -ECONNREFUSED);
+	CHECK_EQ(chime_sendto(s, q, 10, 0, &nobody), -EHOSTUNREACH);
+	chime_free(&s);
+}
+
+TEST_MAIN()
