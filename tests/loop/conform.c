@@ -664,6 +664,26 @@ TEST_EACH_WORLD(a_blocked_send_reports_when_there_is_room, CONNECTED)
 	close_ends(&e);
 }
 
+/* A send of more than there is room for reports what was taken, in the middle of a piece too, and that is what the peer gets. */
+TEST_EACH_WORLD(a_short_send_reports_what_was_taken, STREAM)
+{
+	static unsigned char big[1 << 20], got[1 << 20];
+	struct iovec iov[3] = { { big, 3000 }, { big + 3000, 5001 }, { big + 8001, sizeof big - 8001 } };
+	struct ends e;
+	struct seen s;
+	open_ends(&e);
+	world_narrow(e.fd, e.peer);
+	for (size_t i = 0; i < sizeof big; i++)
+		big[i] = (unsigned char)(i * 31 % 251);
+	int res = send_pieces(&s, e.fd, 0, iov, kind->family == AF_TIPC ? 2 : 3);
+	CHECK_IN(res, 1, (int)sizeof big - 1);
+	world_take_all(e.peer, got, (size_t)res);
+	CHECK_MEM(got, big, (size_t)res);
+	turns(3);
+	CHECK_EQ(world_try(e.peer, got, 1), -1);
+	close_ends(&e);
+}
+
 /* While a send waits for room, a receive of the same descriptor goes on. */
 TEST_EACH_WORLD(a_blocked_send_does_not_hold_up_receiving, CONNECTED)
 {
