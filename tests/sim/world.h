@@ -1,7 +1,8 @@
 /*
  * sim/world.h - one history: a server on the simulated network and its clients, all made from one seed.
  *
- *   world.c    what the seed makes of it, the run, and what must hold after every turn and at the end
+ *   plan.c     what the seed makes of it: the server, its endpoints and limits, the weather
+ *   world.c    the run, and what must hold after every turn and at the end
  *   client.c   what a client does
  *   oracle.c   what a client may get: every byte it sent, once, in order, with stamps that are true
  *   service.c  the services: the library's behind a watch, and one that answers later
@@ -140,6 +141,11 @@ uint64_t pick(struct world *w, uint64_t limit);
 bool often(struct world *w, unsigned in_1000);
 /* Something did not hold: does not return. */
 void breach(struct world *w, const char *fmt, ...) __attribute__((format(printf, 2, 3), noreturn));
+
+/* The server and its endpoints; then, opened; then how the network is to be. */
+void plan_server(struct world *w);
+void plan_open(struct world *w);
+void plan_weather(struct world *w);
 
 void client_plan(struct world *w, struct client *c);
 /* When it does something next, NEVER if not by itself. */

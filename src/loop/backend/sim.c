@@ -14,11 +14,6 @@
 #define FIRST 3
 #define BURST 4 /* results of one operation in a row, at most */
 
-enum {
-	OWNED,
-	WAITING
-};
-
 void sim_trace(struct sim *sim, const char *fmt, ...)
 {
 	char line[256];
@@ -102,101 +97,20 @@ static int64_t sim_real(struct loop *lp)
 
 /* ---- operations ---- */
 
-static bool reads(const struct op *op)
-{
-	return op->kind <= OP_RECV_MSGS;
-}
-
-static struct sim_place *place_of(struct sim_sock *s, const struct op *op)
-{
-	return reads(op) ? &s->read : &s->write;
-}
-
-static const char *name_of(const struct op *op)
-{
-	static const char *const names[] = { "accept", "receive", "receive", "receive", "send", "send", "connect" };
-	return names[op->kind];
-}
-
-static uint64_t add_bytes(uint64_t sum, const unsigned char *bytes, size_t len)
-{
-	while (len >= 8) {
-		uint64_t word;
-		memcpy(&word, bytes, 8);
-		sum = (sum ^ word) * 0x9e3779b97f4a7c15u;
-		sum ^= sum >> 29;
-		bytes += 8;
-		len -= 8;
-	}
-	while (len--)
-		sum = (sum ^ *bytes++) * 0x100000001b3u;
-	return sum;
-}
-
-static uint64_t add_pieces(uint64_t sum, const struct iovec *iov, int n)
-{
-	sum = add_bytes(sum, (const unsigned char *)iov, (size_t)n * sizeof *iov);
-	for (int i = 0; i < n; i++)
-		sum = add_bytes(sum, iov[i].iov_base, iov[i].iov_len);
-	return sum;
-}
-
-/* Over all that must stay as it is until the last report. */
-static uint64_t sum_of(const struct op *op)
-{
-	uint64_t sum = 1;
-	if (op->kind == OP_SEND)
-		return add_pieces(sum, op->u.iov, op->n);
-	if (op->kind == OP_SEND_MSGS)
-		for (unsigned i = 0; i < op->n; i++)
-			sum = add_pieces(sum, op->u.msgs[i].iov, op->u.msgs[i].n);
-	return sum;
-}
-
-static void check_untouched(struct sim *sim, const struct sim_place *place)
-{
-	const struct op *op = place->op, *seen = &place->seen;
-	if (op->fd != seen->fd || op->done != seen->done || op->kind != seen->kind || op->n != seen->n ||
-	    op->u.iov != seen->u.iov || op->state != WAITING)
-		sim_breach(sim, "the %s on fd %d was changed while it was under way", name_of(seen), seen->fd);
-	if (!reads(op) && place->sum != sum_of(op))
-		sim_breach(sim, "what is being sent on fd %d was changed", seen->fd);
-}
-
-static struct sim_sock *check_submit(struct sim *sim, const struct op *op)
-{
-	struct sim_sock *s = op->fd >= 0 && op->fd < SIM_SOCKS ? sim->fds[op->fd] : NULL;
-	if (!s)
-		sim_breach(sim, "a %s on fd %d, which is closed", name_of(op), op->fd);
-	if (op->state != OWNED)
-		sim_breach(sim, "a %s on fd %d is submitted while it is under way", name_of(op), op->fd);
-	if (place_of(s, op)->op)
-		sim_breach(sim, "a second %s on fd %d", name_of(op), op->fd);
-	bool fits = s->kind == SIM_LISTENER     ? op->kind == OP_ACCEPT
-		    : s->kind == SIM_NEW        ? op->kind == OP_CONNECT
-		    : s->kind == SIM_DGRAM      ? op->kind == OP_RECV_MSGS || op->kind == OP_SEND_MSGS
-		    : op->kind == OP_SEND       ? true
-		    : s->type == SOCK_SEQPACKET ? op->kind == OP_RECV_MSG
-						: op->kind == OP_RECV;
-	if (!fits)
-		sim_breach(sim, "a %s (kind %u) on fd %d, which is not for that", name_of(op), op->kind, op->fd);
-	return s;
-}
-
 static int sim_submit(struct loop *lp, struct op *op)
 {
 	struct sim *sim = lp->impl;
-	struct sim_sock *s = check_submit(sim, op);
-	struct sim_place *place = place_of(s, op);
+	struct sim_sock *s = sim_check_submit(sim, op);
+	struct sim_place *place = sim_place_of(s, op);
 	sim->events++;
 	if (sim_chance(sim, sim->weather.no_memory)) {
-		sim_trace(sim, "fd %d: %s refused", op->fd, name_of(op));
+		sim_trace(sim, "fd %d: %s refused", op->fd, sim_name_of(op));
 		sim->no_memories++;
 		s->view.refused_op = true;
 		return -ENOMEM;
 	}
 	bool at_once = op->kind == OP_SEND && op->flags & OP_NOWAIT; /* asked for only where caps.inline_send */
-	if (!reads(op) && op->kind != OP_CONNECT && sim->inline_send && !(op->flags & OP_WAIT_FIRST) &&
+	if (!sim_reads(op) && op->kind != OP_CONNECT && sim->inline_send && !(op->flags & OP_WAIT_FIRST) &&
 	    (at_once || !sim_chance(sim, sim->weather.late_send))) {
 		op->res = sim_send(sim, s, op);
 		if (op->res != -EAGAIN || op->flags & OP_NOWAIT) {
@@ -204,13 +118,13 @@ static int sim_submit(struct loop *lp, struct op *op)
 			return 1;
 		}
 	}
-	sim_trace(sim, "fd %d: %s%s%s", op->fd, name_of(op), op->flags & OP_WAIT_FIRST ? ", waits" : "",
+	sim_trace(sim, "fd %d: %s%s%s", op->fd, sim_name_of(op), op->flags & OP_WAIT_FIRST ? ", waits" : "",
 		  op->flags & OP_NOWAIT ? ", now" : "");
-	op->state = WAITING;
+	op->state = SIM_WAITING;
 	*place = (struct sim_place){ .op = op, .loop = lp, .seen = *op };
-	if (!reads(op))
-		place->sum = sum_of(op);
-	if (!reads(op) && op->kind != OP_CONNECT) {
+	if (!sim_reads(op))
+		place->sum = sim_sum_of(op);
+	if (!sim_reads(op) && op->kind != OP_CONNECT) {
 		s->view.send_ns = sim->mono_ns;
 	}
 	sim_delay(sim, place);
@@ -223,28 +137,28 @@ static void sim_cancel(struct loop *lp, struct op *op)
 {
 	struct sim *sim = lp->impl;
 	struct sim_sock *s = op->fd >= 0 && op->fd < SIM_SOCKS ? sim->fds[op->fd] : NULL;
-	if (op->state != WAITING || !s || place_of(s, op)->op != op)
+	if (op->state != SIM_WAITING || !s || sim_place_of(s, op)->op != op)
 		return;
-	sim_trace(sim, "fd %d: cancel %s", op->fd, name_of(op));
-	place_of(s, op)->ending = true;
-	place_of(s, op)->at_ns = 0;
-	sim_delay(sim, place_of(s, op));
+	sim_trace(sim, "fd %d: cancel %s", op->fd, sim_name_of(op));
+	sim_place_of(s, op)->ending = true;
+	sim_place_of(s, op)->at_ns = 0;
+	sim_delay(sim, sim_place_of(s, op));
 }
 
 static void report(struct loop *lp, struct sim_sock *s, struct op *op, struct op_event *ev, bool more)
 {
 	struct sim *sim = lp->impl;
-	struct sim_place *place = place_of(s, op);
-	check_untouched(sim, place);
+	struct sim_place *place = sim_place_of(s, op);
+	sim_check_untouched(sim, place);
 	ev->more = more;
 	sim->events++;
 	if (more) {
 		sim_delay(sim, place);
 	} else {
-		if (!reads(op))
+		if (!sim_reads(op))
 			s->view.send_ns = 0;
 		*place = (struct sim_place){ 0 };
-		op->state = OWNED;
+		op->state = SIM_OWNED;
 	}
 	op->done(lp, op, ev);
 }
@@ -252,7 +166,7 @@ static void report(struct loop *lp, struct sim_sock *s, struct op *op, struct op
 static void report_end(struct loop *lp, struct sim_sock *s, struct op *op, int res)
 {
 	spend(lp->impl);
-	sim_trace(lp->impl, "fd %d: %s ends, %d", op->fd, name_of(op), res);
+	sim_trace(lp->impl, "fd %d: %s ends, %d", op->fd, sim_name_of(op), res);
 	report(lp, s, op, &(struct op_event){ .res = res, .end = op->kind == OP_RECV_MSG && res == 0 }, false);
 }
 
@@ -416,7 +330,7 @@ static void do_read(struct loop *lp, struct sim_sock *s, struct op *op)
 static void do_write(struct loop *lp, struct sim_sock *s, struct op *op)
 {
 	struct sim *sim = lp->impl;
-	check_untouched(sim, &s->write);
+	sim_check_untouched(sim, &s->write);
 	bool may = op->kind == OP_SEND && !(op->flags & OP_WAIT_FIRST);
 	int res = -ECANCELED;
 	if (op->kind == OP_CONNECT) {

@@ -59,6 +59,22 @@ static inline struct sim_sock *sim_backlog(struct sim_sock *s)
 {
 	return s->shared ? s->shared : s;
 }
+/* op->state. */
+enum sim_op_state {
+	SIM_OWNED,
+	SIM_WAITING
+};
+
+/* Whether it reads (accepts, receives); its place in its socket; what it is called. */
+bool sim_reads(const struct op *op);
+struct sim_place *sim_place_of(struct sim_sock *s, const struct op *op);
+const char *sim_name_of(const struct op *op);
+/* The socket that it may be submitted to now; else a breach. */
+struct sim_sock *sim_check_submit(struct sim *sim, const struct op *op);
+/* Of all that must stay as it is until the last report; and that it did, or a breach. */
+uint64_t sim_sum_of(const struct op *op);
+void sim_check_untouched(struct sim *sim, const struct sim_place *place);
+
 void sim_get(struct sim_queue *q, void *to, size_t len);
 /* The next message's length and sender; there must be one. */
 const struct sim_message *sim_first(const struct sim_queue *q);
