@@ -94,7 +94,7 @@ int chime__group_settings(int fd, const chime_addr *at, const struct chime_endpo
 {
 	int family = chime_addr_family(at), on = 1, err = 0, interface = interface_of(settings);
 	bool group = chime_addr_is_multicast(at);
-	const char *ignored, **op = what ? what : &ignored;
+	const char *ignored = NULL, **op = what ? what : &ignored;
 	*op = "if";
 	if (interface < 0)
 		return interface;

@@ -131,8 +131,8 @@ ssize_t chime_ipv4_option_add(void *buf, size_t size, size_t used, uint8_t type,
 int chime_raw_payload(int family, int type, const void *bytes, size_t len, struct chime_ipv4 *ip, const void **payload,
 		      size_t *payload_len)
 {
-	struct chime_ipv4 own, *h = ip ? ip : &own;
-	*h = (struct chime_ipv4){ .header_len = 0 };
+	struct chime_ipv4 own = { .header_len = 0 }, *h = ip ? ip : &own;
+	*h = own;
 	*payload = bytes;
 	*payload_len = len;
 	if (family != AF_INET || type != SOCK_RAW)
