@@ -97,8 +97,8 @@ static int say_failed(const struct opening *o, const char *op, const struct chim
 	chime_addr_print(&t->addr, at, sizeof at);
 	switch (err) {
 	case -EADDRINUSE:
-		if (t->family != AF_UNIX &&
-		    !has_siblings(o, t)) /* no table of the kernel's names them in a form that we read */
+		if (t->family != AF_UNIX && !has_siblings(o, t) &&
+		    !is_many(o, t)) /* no table of the kernel's names them in a form that we read */
 			return say(o, err, "%s %s: address in use", op, at);
 		if (t->family == AF_UNIX)
 			chime__holder_of_unix(&h, &t->addr);
