@@ -163,13 +163,13 @@ static int ready_place(struct batch *bt, struct buf_pool *pool, unsigned n, uint
 	}
 	struct buf *b = bt->buf[n];
 	bool returns = flags & OP_RETURNS;
-	bt->iov[n] = (struct iovec){ b->data, returns ? b->room - RETURNS_ROOM : b->room };
+	bt->iov[n] = (struct iovec){ b->data, CHIME_MESSAGE_MAX - (returns ? RETURNS_ROOM : 0) };
 	bt->hdr[n].msg_hdr = (struct msghdr){ .msg_name = &bt->msg[n].peer.u.sa,
 					      .msg_namelen = sizeof bt->msg[n].peer.u,
 					      .msg_iov = &bt->iov[n],
 					      .msg_iovlen = 1 };
 	if (returns) {
-		bt->hdr[n].msg_hdr.msg_control = b->data + b->room - RETURNS_ROOM;
+		bt->hdr[n].msg_hdr.msg_control = b->data + CHIME_MESSAGE_MAX - RETURNS_ROOM;
 		bt->hdr[n].msg_hdr.msg_controllen = RETURNS_ROOM;
 	} else if (flags & OP_PKTINFO) {
 		bt->hdr[n].msg_hdr.msg_control = bt->control[n].bytes;
