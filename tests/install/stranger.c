@@ -5,13 +5,21 @@
 #include <chime/connect.h>
 #include <chime/endpoint.h>
 #include <chime/error.h>
+#include <chime/errqueue.h>
+#include <chime/kind.h>
+#include <chime/msg.h>
+#include <chime/multicast.h>
+#include <chime/names.h>
+#include <chime/opt.h>
 #include <chime/option.h>
+#include <chime/raw.h>
 #include <chime/server.h>
 #include <chime/service.h>
 #include <chime/sock.h>
 #include <chime/stamp.h>
 #include <chime/stream.h>
 #include <chime/timer.h>
+#include <chime/tipc.h>
 
 #include <stdio.h>
 
