@@ -23,6 +23,9 @@ install(FILES ${CMAKE_BINARY_DIR}/chime-config.cmake ${CMAKE_BINARY_DIR}/chime-c
 
 file(RELATIVE_PATH prefix_from_pc /${CMAKE_INSTALL_LIBDIR}/pkgconfig /)
 string(REGEX REPLACE "/$" "" prefix_from_pc "${prefix_from_pc}")
+if(CHIME_USRSCTP)
+  set(CHIME_PC_USRSCTP " -lusrsctp")
+endif()
 configure_file(cmake/chime.pc.in ${CMAKE_BINARY_DIR}/chime.pc @ONLY)
 install(FILES ${CMAKE_BINARY_DIR}/chime.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 

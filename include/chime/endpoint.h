@@ -58,7 +58,9 @@ struct chime_endpoint_settings {
 	int64_t rcvbuf, sndbuf;         /* SO_RCVBUF, SO_SNDBUF, bytes */
 	bool reuseport;                 /* serve: share the port with other processes on purpose */
 	int64_t coverage, min_coverage; /* udplite: bytes under the checksum, sent and at least received; 0 all */
-	int64_t udp_port;               /* rdm, sctp+seqpacket: UDP encapsulation port (RFC 6951) */
+	int64_t udp_port; /* rdm, sctp+seqpacket: UDP encapsulation port (RFC 6951); 0: a free one, to serve */
+	int64_t rto_ns;   /* rdm, sctp+seqpacket: the least time before something is sent again */
+	int carrier;      /* rdm, sctp+seqpacket: enum chime_rdm_carrier (chime/rdm.h), 0 is either */
 	char interface[16]; /* udp, udplite, icmp, ip: where groups are joined and sent to, or the only interface; "" any */
 	int64_t ttl;        /* TTL or hop limit of all that is sent */
 	int loop;           /* groups: 1, 0: members on this machine get what is sent */

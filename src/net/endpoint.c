@@ -432,7 +432,7 @@ int chime_endpoint_parse(chime_endpoint *out, const char *text, const struct chi
 	out->fd = -1;
 	out->set.mode = out->set.backlog = out->set.rcvbuf = out->set.sndbuf = out->set.udp_port = -1;
 	out->set.coverage = out->set.min_coverage = -1;
-	out->set.ttl = out->set.loop = -1;
+	out->set.ttl = out->set.loop = out->set.rto_ns = -1;
 
 	err = read_service(&r, &p);
 	if (err == 0)

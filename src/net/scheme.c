@@ -1,6 +1,8 @@
 /* What each scheme is, which options are for it, and which one a misspelt name means. */
 #include "net/scheme.h"
 
+#include <chime/clock.h>
+
 #include <linux/tipc.h>
 #include <linux/vm_sockets.h>
 #include <netinet/in.h>
@@ -15,9 +17,8 @@ static const struct chime_scheme_info infos[CHIME_SCHEMES] = {
 	[CHIME_UDPLITE] = { "udplite", AF_UNSPEC, SOCK_DGRAM, IPPROTO_UDPLITE, true, true, false, true, NULL },
 	[CHIME_MPTCP] = { "mptcp", AF_UNSPEC, SOCK_STREAM, IPPROTO_MPTCP, true, false, true, true, NULL },
 	[CHIME_SCTP] = { "sctp", AF_UNSPEC, SOCK_STREAM, IPPROTO_SCTP, true, false, true, true, NULL },
-	[CHIME_SCTP_SEQPACKET] = { "sctp+seqpacket", AF_UNSPEC, SOCK_SEQPACKET, IPPROTO_SCTP, true, true, false, false,
-				   LATER("SCTP comes with a later one; unix+seqpacket: keeps messages on one "
-					 "machine") },
+	[CHIME_SCTP_SEQPACKET] = { "sctp+seqpacket", AF_UNSPEC, SOCK_SEQPACKET, IPPROTO_SCTP, true, true, false, true,
+				   NULL },
 	[CHIME_TLS] = { "tls", AF_UNSPEC, SOCK_STREAM, IPPROTO_TCP, true, false, true, false,
 			LATER("TLS comes with a later one; tcp:// is the same without it") },
 	[CHIME_UNIX] = { "unix", AF_UNIX, SOCK_STREAM, 0, false, false, true, true, NULL },
@@ -30,8 +31,7 @@ static const struct chime_scheme_info infos[CHIME_SCHEMES] = {
 	[CHIME_TIPC_SEQPACKET] = { "tipc+seqpacket", AF_TIPC, SOCK_SEQPACKET, 0, false, true, true, true, NULL },
 	[CHIME_TIPC_DGRAM] = { "tipc+dgram", AF_TIPC, SOCK_DGRAM, 0, false, true, false, true, NULL },
 	[CHIME_RDS] = { "rds", AF_RDS, SOCK_SEQPACKET, 0, true, true, false, true, NULL },
-	[CHIME_RDM] = { "rdm", AF_UNSPEC, SOCK_RDM, IPPROTO_SCTP, true, true, false, false,
-			LATER("reliable messages come with a later one; udp:// is nearest") },
+	[CHIME_RDM] = { "rdm", AF_UNSPEC, SOCK_RDM, IPPROTO_SCTP, true, true, false, true, NULL },
 	[CHIME_ICMP] = { "icmp", AF_UNSPEC, SOCK_RAW, IPPROTO_ICMP, true, true, false, true, NULL },
 	[CHIME_IP] = { "ip", AF_UNSPEC, SOCK_RAW, 0, true, true, false, true, NULL },
 	[CHIME_STAMP] = { "stamp", AF_UNSPEC, SOCK_DGRAM, IPPROTO_UDP, true, true, false, false,
@@ -150,6 +150,8 @@ const char *chime__scheme_guess(const char *name, size_t len)
 
 static const char *const no_yes[] = { "no", "yes", NULL };
 
+static const char *const carriers[] = { "auto", "kernel", "user", NULL };
+
 static const struct chime_option options[] = {
 	{ "mode", CHIME_OPTION_OCTAL, SETTING(mode), 0, 0777, NULL, false, "OCTAL",
 	  "permission bits of the socket file, for " WORDS_UNIX " (default: as umask leaves them)" },
@@ -166,8 +168,12 @@ static const struct chime_option options[] = {
 	  " (default: 0)" },
 	{ "min-coverage", CHIME_OPTION_INT, SETTING(min_coverage), 0, 65535, NULL, false, "N",
 	  "bytes that the checksum of what is received must cover, 0 all, for " WORDS_UDPLITE " (default: any)" },
-	{ "udp", CHIME_OPTION_INT, SETTING(udp_port), 1, 65535, NULL, false, "PORT",
-	  "UDP port that carries SCTP, for " WORDS_ENCAPSULATED " (default: 9899)" },
+	{ "udp", CHIME_OPTION_INT, SETTING(udp_port), 0, 65535, NULL, false, "PORT",
+	  "UDP port that carries SCTP, for " WORDS_ENCAPSULATED " (default: 9899; the kernel's SCTP: none)" },
+	{ "carrier", CHIME_OPTION_CHOICE, SETTING(carrier), 0, 0, carriers, false, "auto|kernel|user",
+	  "the kernel's SCTP or libusrsctp, for " WORDS_ENCAPSULATED " (default auto: the kernel's where it has one)" },
+	{ "rto", CHIME_OPTION_DURATION, SETTING(rto_ns), CHIME_MSEC, CHIME_MIN, NULL, false, "DURATION",
+	  "least wait before sending again, for " WORDS_ENCAPSULATED " (default: 20ms)" },
 	{ "if", CHIME_OPTION_TEXT, SETTING(interface), 0, 15, NULL, false, "NAME",
 	  "the interface for groups, or else the only one, for " WORDS_PACKETS " (default: as the routes say)" },
 	{ "ttl", CHIME_OPTION_INT, SETTING(ttl), 1, 255, NULL, false, "N",
@@ -186,12 +192,20 @@ static const struct {
 	uint32_t schemes;
 	const char *words;
 } takers[] = {
-	{ FOR_UNIX, WORDS_UNIX },        { FOR_CONNECTED, WORDS_CONNECTED },
-	{ FOR_OPENED, WORDS_OPENED },    { FOR_OPENED, WORDS_OPENED },
-	{ FOR_PORTS, WORDS_PORTS },      { FOR(UDPLITE), WORDS_UDPLITE },
-	{ FOR(UDPLITE), WORDS_UDPLITE }, { FOR_ENCAPSULATED, WORDS_ENCAPSULATED },
-	{ FOR_PACKETS, WORDS_PACKETS },  { FOR_PACKETS, WORDS_PACKETS },
-	{ FOR_GROUPS, WORDS_GROUPS },    { FOR_GROUPS, WORDS_GROUPS },
+	{ FOR_UNIX, WORDS_UNIX },
+	{ FOR_CONNECTED, WORDS_CONNECTED },
+	{ FOR_OPENED, WORDS_OPENED },
+	{ FOR_OPENED, WORDS_OPENED },
+	{ FOR_PORTS, WORDS_PORTS },
+	{ FOR(UDPLITE), WORDS_UDPLITE },
+	{ FOR(UDPLITE), WORDS_UDPLITE },
+	{ FOR_ENCAPSULATED, WORDS_ENCAPSULATED },
+	{ FOR_ENCAPSULATED, WORDS_ENCAPSULATED },
+	{ FOR_ENCAPSULATED, WORDS_ENCAPSULATED },
+	{ FOR_PACKETS, WORDS_PACKETS },
+	{ FOR_PACKETS, WORDS_PACKETS },
+	{ FOR_GROUPS, WORDS_GROUPS },
+	{ FOR_GROUPS, WORDS_GROUPS },
 	{ FOR_GROUPS, WORDS_GROUPS },
 };
 
