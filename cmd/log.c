@@ -310,7 +310,7 @@ void log_note(struct log *l, enum chime_log_level level, const char *event, cons
 	tell(l, &l->err, &r);
 }
 
-void log_ready(struct log *l, const char *service, const chime_endpoint *endpoint)
+void log_ready(struct log *l, const char *service, const chime_endpoint *endpoint, const char *carrier)
 {
 	struct log_record r = record(LOG_READY, CHIME_LOG_INFO, "listening");
 	chime_endpoint bare = *endpoint;
@@ -319,6 +319,8 @@ void log_ready(struct log *l, const char *service, const chime_endpoint *endpoin
 	chime_endpoint_print(&bare, text, sizeof text);
 	copy(r.service, sizeof r.service, service);
 	copy(r.endpoint, sizeof r.endpoint, text);
+	if (carrier)
+		copy(r.msg, sizeof r.msg, carrier);
 	tell(l, &l->err, &r);
 }
 

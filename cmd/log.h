@@ -31,7 +31,7 @@ void log_event(void *arg, const struct chime_log_event *event);
 /* A line of the program's own. */
 void log_note(struct log *log, enum chime_log_level level, const char *event, const char *fmt, ...) CHIME_PRINTF(4, 5);
 /* The ready line of an endpoint, which is always told. */
-void log_ready(struct log *log, const char *service, const chime_endpoint *endpoint);
+void log_ready(struct log *log, const char *service, const chime_endpoint *endpoint, const char *carrier);
 /* A line on stdout. */
 void log_words(struct log *log, const char *words);
 /* The counters that are not 0, with those of the log itself. asked: also where quiet. */

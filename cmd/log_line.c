@@ -70,7 +70,7 @@ size_t log_line_text(const struct log_record *r, char out[LOG_LINE_MAX])
 	const char *name;
 
 	if (r->kind == LOG_READY) {
-		put(&l, "listening %s %s", r->service, r->endpoint);
+		put(&l, "listening %s %s%s%s", r->service, r->endpoint, r->msg[0] ? " by " : "", r->msg);
 		return line_end(&l);
 	}
 	put_time(text, r->time_ns);

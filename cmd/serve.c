@@ -267,7 +267,8 @@ static int up_and_serve(const sigset_t *signals, struct log *log, chime_server *
 	int err = chime_server_open(server);
 	if (err == 0) {
 		for (unsigned n = 0; chime_server_endpoint(server, n); n++)
-			log_ready(log, chime_server_service(server, n), chime_server_endpoint(server, n));
+			log_ready(log, chime_server_service(server, n), chime_server_endpoint(server, n),
+				  chime_server_carrier(server, n));
 		log_words(log, "waiting for connection...");
 		err = chime_server_start(server);
 	}

@@ -5,6 +5,7 @@
 
 #include <chime/connect.h>
 #include <chime/kind.h>
+#include <chime/rdm.h>
 
 #include <errno.h>
 #include <jansson.h>
@@ -69,11 +70,23 @@ static void tell(char *out, size_t size, const struct tried *t)
 	snprintf(out, size, "%s%s%s", t->err < 0 ? chime_errname(t->err) : "", t->err < 0 ? ", " : "", t->why);
 }
 
+/* What carries a scheme's endpoints, where no socket of the kernel has to; NULL: one has. */
+static const char *carrier(enum chime_scheme scheme)
+{
+	bool reliable = scheme == CHIME_RDM || scheme == CHIME_SCTP_SEQPACKET;
+	return reliable ? chime_rdm_carrier_name(CHIME_RDM_AUTO) : NULL;
+}
+
+static bool carried(enum chime_scheme scheme)
+{
+	return carrier(scheme) && chime_rdm_available(CHIME_RDM_AUTO) == 0;
+}
+
 /* Whether this release serves the kind's endpoints and talks on them. */
 static bool opens(const struct chime_kind *k)
 {
 	const struct chime_scheme_info *info = chime_scheme_info(k->scheme);
-	return info && info->opens;
+	return info && info->opens && (!carrier(k->scheme) || carried(k->scheme));
 }
 
 static const char *scheme_name(const struct chime_kind *k)
@@ -101,10 +114,10 @@ static json_t *json_error(int err, const char *why)
 
 static json_t *json_kind(const struct chime_kind *k)
 {
-	return json_pack("{s:s, s:s, s:s*, s:s?, s:b, s:b, s:b, s:b, s:s?, s:s?}", "family", k->family_name, "type",
-			 k->type_name, "protocol", k->protocol_name[0] ? k->protocol_name : NULL, "endpoint",
+	return json_pack("{s:s, s:s, s:s*, s:s?, s:b, s:b, s:b, s:b, s:s?, s:s?, s:s?}", "family", k->family_name,
+			 "type", k->type_name, "protocol", k->protocol_name[0] ? k->protocol_name : NULL, "endpoint",
 			 scheme_name(k), "opened", opens(k), "reliable", k->reliable, "ordered", k->ordered, "messages",
-			 k->messages, "remark", k->remark, "module", k->module);
+			 k->messages, "remark", k->remark, "module", k->module, "carrier", carrier(k->scheme));
 }
 
 static json_t *json_tried(json_t *row, const struct tried *t)
@@ -196,6 +209,10 @@ static void print_kind(const struct chime_kind *k, const struct tried *t, struct
 	tell(text, sizeof text, t);
 	size_t len = strlen(text);
 	snprintf(text + len, sizeof text - len, "%s%s", len && *remark ? "; " : "", remark);
+	len = strlen(text);
+	if (carrier(k->scheme))
+		snprintf(text + len, sizeof text - len, "%schime's endpoint is carried by %s", len ? "; " : "",
+			 carrier(k->scheme));
 	int number = note(notes, text);
 	if (number)
 		snprintf(mark, sizeof mark, " (%d)", number);
@@ -274,7 +291,8 @@ static int print_json(const struct sockets *o, const char *name, const struct pl
 				  "addresses", rows));
 }
 
-static void print_text(const struct sockets *o, const char *name, const struct place *places, int n)
+static void print_text(const struct sockets *o, const chime_endpoint *e, const char *name, const struct place *places,
+		       int n)
 {
 	char delay[32], reason[400];
 	const struct chime_kind *k = places[0].kind;
@@ -282,6 +300,8 @@ static void print_text(const struct sockets *o, const char *name, const struct p
 	puts(name);
 	if (k)
 		printf("%s%s%s: %s\n", k->type_name, k->protocol_name[0] ? " " : "", k->protocol_name, promise(k));
+	if (carrier(e->scheme))
+		printf("carried by %s\n", carrier(e->scheme));
 	if (o->serve)
 		puts("serving it listens on");
 	else if (n > 1)
@@ -325,13 +345,13 @@ static int run_endpoint(const struct sockets *o, const chime_endpoint *e)
 		chime_targets_order(targets, n);
 	for (int i = 0; i < n; i++) {
 		place_try(&places[i], &targets[i]);
-		available += places[i].tried.err == 0;
+		available += places[i].tried.err == 0 || carried(e->scheme);
 	}
 	int code = EXIT_DONE;
 	if (o->json)
 		code = print_json(o, name, places, n);
 	else
-		print_text(o, name, places, n);
+		print_text(o, e, name, places, n);
 	return available ? code : EXIT_SYSTEM;
 }
 

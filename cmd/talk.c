@@ -98,7 +98,9 @@ static int connect_to(struct talk *t)
 			return code;
 		config.bind = &at;
 	}
-	int err = chime_connect_endpoint(&t->sock, &t->to, &config);
+	int err = t->to.scheme == CHIME_RDM || t->to.scheme == CHIME_SCTP_SEQPACKET
+			  ? talk_wire_connect(t, &config)
+			  : chime_connect_endpoint(&t->sock, &t->to, &config);
 	if (err < 0) {
 		if (err == CHIME_ESCHEME && t->scheme->lacks)
 			complain("talk", "%s: %s", t->name, t->scheme->lacks);
@@ -108,6 +110,8 @@ static int connect_to(struct talk *t)
 	}
 	if (config.bind)
 		watch_bound(&at);
+	if (t->rdm)
+		return EXIT_DONE;
 	t->fd = chime_fileno(t->sock);
 	err = talk_wire_open(t);
 	if (err < 0) {
@@ -174,6 +178,7 @@ static int run_talk(const struct verb *verb, int argc, char **argv)
 	for (unsigned i = 0; i < t.late_count; i++)
 		free(t.late[i].line);
 	answer_free(&t.answer);
+	talk_wire_close(&t);
 	chime_free(&t.sock);
 	if (t.ended_by)
 		end_by(t.ended_by);

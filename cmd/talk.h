@@ -8,6 +8,7 @@
 #include "verb.h"
 
 #include <chime/connect.h>
+#include <chime/rdm.h>
 
 #include <stdio.h>
 
@@ -37,6 +38,8 @@ struct talk_wire {
 	chime_addr to;    /* many: the group */
 	chime_addr from;  /* many: who sent the message received last */
 	uint16_t id, seq; /* ICMP: of the last request */
+	uint32_t last_id; /* reliable messages: of the last one */
+	bool unsure;      /* ... nothing came since it was sent */
 };
 
 struct talk {
@@ -45,7 +48,8 @@ struct talk {
 	const struct chime_scheme_info *scheme;
 	char name[CHIME_ENDPOINT_TEXT]; /* of the endpoint */
 	chime_sock *sock;
-	int fd; /* of sock */
+	chime_rdm *rdm; /* rdm, sctp+seqpacket: instead of sock */
+	int fd;         /* of either */
 	struct talk_wire wire;
 	int signal_fd;                  /* readable: a signal came, for .take_signal; -1 none are taken */
 	bool (*take_signal)(void *arg); /* false: it ends us */
@@ -76,6 +80,10 @@ struct asked {
 
 /* ---- talk_wire.c ---- */
 
+/* Connects by reliable messages, where no socket does. */
+int talk_wire_connect(struct talk *t, const struct chime_connect_config *config);
+/* Ends that: what was sent is delivered, or told to be not. */
+void talk_wire_close(struct talk *t);
 /* Finds out how lines stand on the wire of a connected socket. 0 or the error. */
 int talk_wire_open(struct talk *t);
 /* Sends a message, or bytes of a stream: as chime_send(). */

@@ -240,7 +240,8 @@ static bool turn(struct asking *q)
 		return ended(q, ASKED_SIGNAL, 0);
 	if (p[0].revents & ~POLLOUT && receive(q))
 		return true;
-	return p[0].revents & (POLLOUT | POLLERR) && q->sent < q->len && send_more(q);
+	/* Of reliable messages one descriptor says all, as readable. */
+	return p[0].revents & (POLLOUT | POLLERR | (q->t->rdm ? POLLIN : 0)) && q->sent < q->len && send_more(q);
 }
 
 struct asked talk_ask(struct talk *t, const char *line, size_t len)

@@ -3,6 +3,7 @@
 #include "talk.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -12,10 +13,30 @@ struct input {
 	char *bytes;
 	size_t first, used, room;
 	bool end;
+	enum heard heard; /* what the server did while a line was waited for */
+	int err;
 };
 
+/*
+ * Waits for input. Reliable messages are acknowledged by us, not by the kernel: their network is served meanwhile. false: the server
+ * ended the conversation, or it failed.
+ */
+static bool wait_input(struct talk *t, struct input *in)
+{
+	struct pollfd p[2] = { { STDIN_FILENO, POLLIN, 0 }, { t->fd, POLLIN, 0 } };
+	while (t->rdm && !p[0].revents) {
+		if (poll(p, 2, -1) < 0 && errno != EINTR)
+			break;
+		if (p[1].revents)
+			in->heard = talk_hear(t, talk_say, NULL, &in->err);
+		if (in->heard == HEARD_GONE || in->heard == HEARD_FAILED)
+			return false;
+	}
+	return true;
+}
+
 /* The next line without its newline, valid until the next call: its length; -1 at the end; or -errno - 1. */
-static ssize_t next_line(struct input *in, char **line)
+static ssize_t next_line(struct talk *t, struct input *in, char **line)
 {
 	size_t looked = 0;
 	for (;;) {
@@ -43,6 +64,8 @@ static ssize_t next_line(struct input *in, char **line)
 			in->bytes = more;
 			in->room = room;
 		}
+		if (!wait_input(t, in))
+			return 0;
 		ssize_t n = read(STDIN_FILENO, in->bytes + in->used, in->room - in->used);
 		if (n < 0 && errno != EINTR)
 			return -errno - 1;
@@ -100,10 +123,15 @@ int talk_pipe(struct talk *t)
 	while (code < 0) {
 		char *line = NULL;
 		int err;
-		ssize_t len = next_line(&in, &line);
+		ssize_t len = next_line(t, &in, &line);
 		if (len < -1) {
 			complain("talk", "reading standard input: %s", strerror((int)-(len + 1)));
 			code = EXIT_SYSTEM;
+			break;
+		}
+		if (in.heard == HEARD_GONE || in.heard == HEARD_FAILED) {
+			complain("talk", "%s: %s", t->name, in.err ? chime_strerror(in.err) : "closed the connection");
+			code = in.err ? complain_exit(in.err) : EXIT_PEER;
 			break;
 		}
 		if (len <= 0 || !line) {

@@ -11,6 +11,68 @@
 #include <string.h>
 #include <unistd.h>
 
+int talk_wire_connect(struct talk *t, const struct chime_connect_config *config)
+{
+	struct chime_rdm_config c = CHIME_RDM_CONFIG_INIT;
+	c.timeout_ns = config->timeout_ns;
+	c.bind = config->bind;
+	c.why = config->why;
+	c.why_size = config->why_size;
+	int err = chime_rdm_connect(&t->rdm, &t->to, &c);
+	if (err < 0)
+		return err;
+	t->fd = chime_rdm_fileno(t->rdm);
+	return chime_rdm_set_timeout(t->rdm, 0); /* every wait is a poll on more than it */
+}
+
+void talk_wire_close(struct talk *t)
+{
+	if (!t->rdm)
+		return;
+	if (chime_rdm_close(t->rdm, CHIME_SEC) == CHIME_ETIMEOUT && t->wire.unsure)
+		talk_say(NULL, t->name, "not everything that was sent is known to have arrived", 53);
+	chime_rdm_free(&t->rdm);
+}
+
+static ssize_t recv_reliable(struct talk *t, void *buf, size_t size)
+{
+	struct chime_rdm_event ev;
+	char text[128];
+	for (;;) {
+		int err = chime_rdm_receive(t->rdm, &ev);
+		if (err < 0)
+			return err;
+		switch (ev.kind) {
+		case CHIME_RDM_MESSAGE:
+			if (ev.len > size)
+				return -EMSGSIZE;
+			t->wire.unsure = false; /* whoever answers has got it */
+			memcpy(buf, ev.data, ev.len);
+			return (ssize_t)ev.len;
+		case CHIME_RDM_UNDELIVERED:
+			snprintf(text, sizeof text, "message %u was not acknowledged: %s", ev.id,
+				 chime_strerror(ev.why));
+			talk_say(NULL, "undelivered", text, strlen(text));
+			if (ev.id == t->wire.last_id)
+				return ev.why; /* the one whose answer is awaited */
+			break;
+		case CHIME_RDM_DOWN:
+			if (ev.why == 0 && t->wire.unsure)
+				return -EPIPE; /* it ended in order, and owes an answer */
+			break;
+		default:
+			break;
+		}
+	}
+}
+
+static ssize_t send_reliable(struct talk *t, const void *bytes, size_t len)
+{
+	int err = chime_rdm_send(t->rdm, bytes, len, NULL, &t->wire.last_id);
+	t->wire.unsure |= err == 0;
+	return err < 0 ? err : (ssize_t)len;
+}
+
 int talk_wire_open(struct talk *t)
 {
 	struct talk_wire *w = &t->wire;
@@ -62,6 +124,8 @@ static ssize_t send_echo(struct talk *t, const void *bytes, size_t len)
 ssize_t talk_wire_send(struct talk *t, const void *bytes, size_t len)
 {
 	struct talk_wire *w = &t->wire;
+	if (t->rdm)
+		return send_reliable(t, bytes, len);
 	if (w->echo)
 		return send_echo(t, bytes, len);
 	if (w->many)
@@ -101,6 +165,8 @@ ssize_t talk_wire_recv(struct talk *t, void *buf, size_t size)
 	const void *at;
 	if (t->to.scheme == CHIME_TIPC_RDM)
 		return chime_tipc_recv(t->sock, buf, size, NULL, &w->returned);
+	if (t->rdm)
+		return recv_reliable(t, buf, size);
 	for (;;) {
 		ssize_t n =
 			w->many ? chime_recvfrom(t->sock, buf, size, 0, &w->from) : chime_recv(t->sock, buf, size, 0);

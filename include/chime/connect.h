@@ -67,7 +67,7 @@ CHIME_API int chime_create_connection(chime_sock **out, const char *host, int po
  * peer's datagrams are received), but for one to a group or a broadcast address, which would hear nobody then: chime_sendto()
  * to what chime_endpoint_resolve() says, and chime_recvfrom(). icmp:// gives a SOCK_DGRAM socket where
  * net.ipv4.ping_group_range allows it, else SOCK_RAW; chime/raw.h builds and reads its messages, and ip://'s. A unix+dgram client is bound to an abstract name that the kernel makes up, so that answers
- * find it. CHIME_ESCHEME.
+ * find it. CHIME_ESCHEME; rdm and sctp+seqpacket too: chime/rdm.h has them.
  */
 CHIME_API int chime_connect_endpoint(chime_sock **out, const chime_endpoint *to,
 				     const struct chime_connect_config *config);

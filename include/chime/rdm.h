@@ -63,12 +63,14 @@ struct chime_rdm_config {
 	int64_t idle_ns; /* an association on which nothing came or went so long is ended (the next message makes a new one);
 				     300 s, CHIME_FOREVER: never; whole seconds */
 	unsigned peers_max; /* associations at once; 1024. Over it new peers are not let in, and counted */
+	bool answers_only;  /* serve: only to peers with an association is sent; else -ENOTCONN */
 	char *why;          /* where the sentence of a failed opening goes, or NULL */
 	size_t why_size;
 };
 #define CHIME_RDM_CONFIG_INIT                                                                                          \
 	{                                                                                                              \
-		sizeof(struct chime_rdm_config), CHIME_FOREVER, NULL, 60 * CHIME_SEC, 300 * CHIME_SEC, 1024, NULL, 0   \
+		sizeof(struct chime_rdm_config), CHIME_FOREVER, NULL, 60 * CHIME_SEC, 300 * CHIME_SEC, 1024, false,    \
+			NULL, 0                                                                                        \
 	}
 
 /*
@@ -160,7 +162,7 @@ CHIME_API int chime_rdm_process(chime_rdm *r);
  * CHIME_ECLOSED. What comes meanwhile is kept, up to 1 MiB. */
 CHIME_API int chime_rdm_flush(chime_rdm *r, int64_t timeout_ns);
 
-/* Ends the association with a peer: after what was sent is delivered, or (abort) at once. The end is told as CHIME_RDM_DOWN. -ENOTCONN. */
+/* Ends the association with a peer (NULL: every one): after what was sent is delivered, or (abort) at once. The end is told as CHIME_RDM_DOWN. -ENOTCONN. */
 CHIME_API int chime_rdm_end(chime_rdm *r, const struct chime_rdm_peer *peer, bool abort);
 
 /* ---- counters ---- */

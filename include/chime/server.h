@@ -129,6 +129,8 @@ CHIME_API const char *chime_server_why(const chime_server *s);
 /* The endpoints as they are now: with the port that was got. n from 0; NULL after the last. */
 CHIME_API const chime_endpoint *chime_server_endpoint(const chime_server *s, unsigned n);
 CHIME_API const char *chime_server_service(const chime_server *s, unsigned n);
+/* rdm:// and sctp+seqpacket://, once open: "the kernel's SCTP", "libusrsctp in UDP, port 9899" (chime/rdm.h). NULL for others. */
+CHIME_API const char *chime_server_carrier(const chime_server *s, unsigned n);
 
 /* "epoll", and why it was chosen, in a sentence. */
 CHIME_API const char *chime_server_backend(const chime_server *s, const char **why);

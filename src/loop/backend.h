@@ -29,6 +29,7 @@ enum op_kind {
 	OP_RECV,      /* res: bytes in ev->buf, 0 at the end (the last report), or an error (the last report) */
 	OP_RECV_MSG,  /* on a seqpacket connection: one message a report in ev->buf; the end is res 0 and ev->end */
 	OP_RECV_MSGS, /* on a datagram socket: res messages in ev->msgs */
+	OP_POLL, /* on any descriptor: res 1, a report for each time it is found readable; what there is, is left alone */
 	OP_SEND, /* .iov, .n: res bytes were taken, perhaps fewer than there are; message sockets: the whole message */
 	OP_SEND_MSGS, /* .msgs, .n: res messages were taken (at least 1), or the error of the first */
 	OP_CONNECT,   /* .to: res 0, or the error */

@@ -427,6 +427,8 @@ int chime_connect_endpoint(chime_sock **out, const chime_endpoint *to, const str
 	int err = race_config(&r, config);
 	if (err < 0)
 		return err;
+	if (to->scheme == CHIME_RDM || to->scheme == CHIME_SCTP_SEQPACKET) /* what carries them may be no socket */
+		return unresolved(&r, chime_scheme_info(to->scheme)->name, CHIME_ESCHEME);
 	r.set = &to->set;
 	r.scheme = (int)to->scheme;
 	int n = chime_endpoint_resolve(to, false, chime__time_left(r.deadline), r.targets, CHIME_TARGETS);

@@ -164,6 +164,7 @@ static int make(struct chime_rdm **out, const chime_endpoint *e, const struct ch
 	r->give_up_ns = c->give_up_ns;
 	r->idle_ns = c->idle_ns;
 	r->peers_max = c->peers_max;
+	r->answers_only = c->answers_only && serving;
 	r->end = &r->first;
 	r->fd = r->inner_fd = r->ready_fd = r->wake_fd = -1;
 	r->why = c->why;
@@ -356,11 +357,6 @@ int chime_rdm_serve(chime_rdm **out, chime_endpoint *e, const struct chime_rdm_c
 
 /* ---- ending ---- */
 
-static void end_one(struct chime_rdm *r, struct rdm_assoc *a)
-{
-	(void)r->carrier->end(r, a, false);
-}
-
 /* Asks every association to end in order, and waits for it. */
 static int wind_up(struct chime_rdm *r, int64_t timeout_ns)
 {
@@ -371,7 +367,7 @@ static int wind_up(struct chime_rdm *r, int64_t timeout_ns)
 		if (err < 0)
 			return err;
 		if (!asked)
-			chime__rdm_each(r, end_one);
+			chime__rdm_each(r, chime__rdm_end_one);
 		asked = true;
 		r->carrier->serve(r);
 		for (struct rdm_item *i; (i = chime__rdm_pop(r));)

@@ -8,11 +8,11 @@
 #define NET_RDM_H
 
 #include <chime/rdm.h>
-#include <chime/service.h>
 
 #include <pthread.h>
 #include <stdatomic.h>
 
+#define RDM_HEADROOM 64 /* in front of a message: CHIME_HEADROOM, which the floor above knows */
 #define RDM_QUEUE_BYTES                                                                                                \
 	(1u << 20)           /* kept for the caller before the carrier is asked for no more: its window closes then */
 #define RDM_BUFFER (1 << 20) /* of the association, where the endpoint says nothing */
@@ -26,7 +26,7 @@
 struct rdm_item {
 	struct rdm_item *next;
 	struct chime_rdm_event event;
-	unsigned char bytes[]; /* CHIME_HEADROOM, and the message */
+	unsigned char bytes[]; /* RDM_HEADROOM, and the message */
 };
 
 /* An association, up or being made. */
@@ -64,6 +64,7 @@ struct chime_rdm {
 	struct chime_endpoint_settings set;
 	int64_t rto_ns, give_up_ns, idle_ns;
 	unsigned peers_max;
+	bool answers_only;
 	char carried_by[64];
 	chime_addr locals[RDM_LOCALS];
 	unsigned local_count;
@@ -132,6 +133,9 @@ static inline int64_t rdm_deadline(int64_t limit_ns)
 	int64_t now = limit_ns < 0 ? 0 : chime_now_mono();
 	return limit_ns < 0 || limit_ns > INT64_MAX - now ? INT64_MAX : now + limit_ns;
 }
+
+/* Ends it after what was sent. */
+void chime__rdm_end_one(struct chime_rdm *r, struct rdm_assoc *a);
 
 /* ---- rdm.c ---- */
 

@@ -202,13 +202,28 @@ int chime_rdm_flush(chime_rdm *r, int64_t timeout_ns)
 	}
 }
 
+void chime__rdm_end_one(struct chime_rdm *r, struct rdm_assoc *a)
+{
+	(void)r->carrier->end(r, a, false);
+}
+
+static void abort_one(struct chime_rdm *r, struct rdm_assoc *a)
+{
+	(void)r->carrier->end(r, a, true);
+}
+
 int chime_rdm_end(chime_rdm *r, const struct chime_rdm_peer *peer, bool abort)
 {
 	int err = chime__rdm_enter(r);
 	if (err < 0)
 		return err;
-	struct rdm_assoc *a = chime__rdm_find_peer(&r->assocs, peer ? peer : &r->peer);
-	err = a ? r->carrier->end(r, a, abort) : -ENOTCONN;
+	if (peer) {
+		struct rdm_assoc *a = chime__rdm_find_peer(&r->assocs, peer);
+		err = a ? r->carrier->end(r, a, abort) : -ENOTCONN;
+	} else {
+		err = r->assocs.count ? 0 : -ENOTCONN;
+		chime__rdm_each(r, abort ? abort_one : chime__rdm_end_one);
+	}
 	chime__rdm_leave(r);
 	return err;
 }

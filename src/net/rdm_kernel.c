@@ -475,6 +475,8 @@ static int kernel_send(struct chime_rdm *r, const struct rdm_out *out)
 	struct kernel *k = r->impl;
 	struct rdm_assoc *a = chime__rdm_find_peer(&r->assocs, &(struct chime_rdm_peer){ .addr = out->to->addr });
 	chime_addr wire = native(k, &out->to->addr);
+	if (!a && r->answers_only)
+		return -ENOTCONN;
 	if (!a && r->assocs.count >= r->peers_max)
 		return -ENOBUFS;
 	int err = send_flags(r, &wire, out, r->ordered ? 0 : SCTP_UNORDERED);

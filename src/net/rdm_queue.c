@@ -17,13 +17,13 @@ static void append(struct chime_rdm *r, struct rdm_item *item)
 
 int chime__rdm_push_message(struct chime_rdm *r, const struct chime_rdm_peer *peer, const void *bytes, size_t len)
 {
-	struct rdm_item *item = malloc(sizeof *item + CHIME_HEADROOM + len);
+	struct rdm_item *item = malloc(sizeof *item + RDM_HEADROOM + len);
 	if (!item) {
 		r->broken = -ENOMEM;
 		return -ENOMEM;
 	}
 	item->event = (struct chime_rdm_event){
-		.kind = CHIME_RDM_MESSAGE, .peer = *peer, .data = item->bytes + CHIME_HEADROOM, .len = len
+		.kind = CHIME_RDM_MESSAGE, .peer = *peer, .data = item->bytes + RDM_HEADROOM, .len = len
 	};
 	memcpy(item->event.data, bytes, len);
 	append(r, item);

@@ -538,7 +538,7 @@ static void user_serve(struct chime_rdm *r)
 {
 	struct user *u = r->impl;
 	int64_t now_ns = chime_now_mono();
-	if (now_ns - ticked_ns >= TICK_FAST_NS && u->period_ns) {
+	if (u->period_ns) {
 		uint64_t times;
 		(void)!read(u->timer_fd, &times, sizeof times); /* quiet until the next one */
 	}
@@ -569,6 +569,8 @@ static int reach(struct user *u, const struct chime_rdm_peer *to, const struct r
 	if (err < 0)
 		return err;
 	struct rdm_assoc *a = find(u, p.number, port);
+	if (!a && u->r->answers_only)
+		return -ENOTCONN;
 	if (!a && u->r->assocs.count >= u->r->peers_max)
 		return -ENOBUFS;
 	bool known = chime__rdm_find_path(&u->r->assocs, p.number);

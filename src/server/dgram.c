@@ -308,7 +308,9 @@ int chime__dgram_open(struct chime_worker *w, const struct served *served, struc
 	struct dgram *d = calloc(1, sizeof *d);
 	if (!d)
 		return -ENOMEM;
-	d->base = (struct chime_conn){ .worker = w, .served = served, .fd = fd, .datagram = true, .state = DGRAM_OPEN };
+	d->base = (struct chime_conn){
+		.worker = w, .served = served, .fd = fd, .datagram = CONN_DGRAM, .state = DGRAM_OPEN
+	};
 	d->ip = sock->family == AF_INET || sock->family == AF_INET6;
 	d->v6 = sock->family == AF_INET6;
 	d->many = sock->many;

@@ -1,6 +1,7 @@
 /* What a service may do with a connection: the chime_conn_ calls. */
 #include "server/conn.h"
 #include "server/dgram.h"
+#include "server/mailbox.h"
 
 #include <errno.h>
 
@@ -74,7 +75,14 @@ int chime_conn_send(chime_conn *base, const void *buf, size_t len)
 
 int chime_conn_sendto(chime_conn *base, const void *buf, size_t len, const chime_addr *to)
 {
-	return base->datagram ? chime__dgram_sendto((struct dgram *)base, buf, len, to) : -EOPNOTSUPP;
+	switch (base->datagram) {
+	case CONN_DGRAM:
+		return chime__dgram_sendto((struct dgram *)base, buf, len, to);
+	case CONN_MAILBOX:
+		return chime__mailbox_sendto((struct mailbox *)base, buf, len, to);
+	default:
+		return -EOPNOTSUPP;
+	}
 }
 
 void chime_conn_hold(chime_conn *base)

@@ -4,6 +4,7 @@
 #include "server/acceptor.h"
 #include "server/dgram.h"
 #include "server/envelope.h"
+#include "server/mailbox.h"
 #include "server/steer.h"
 
 #include <chime/stamp.h>
@@ -189,6 +190,7 @@ static void free_served(struct served *v)
 	if (!v)
 		return;
 	chime__listen_close(&v->set);
+	chime_rdm_free(&v->rdm);
 	free(v->config);
 	free(v);
 }
@@ -279,6 +281,11 @@ const chime_endpoint *chime_server_endpoint(const chime_server *s, unsigned n)
 const char *chime_server_service(const chime_server *s, unsigned n)
 {
 	return n < s->served_count ? s->served[n]->service->name : NULL;
+}
+
+const char *chime_server_carrier(const chime_server *s, unsigned n)
+{
+	return n < s->served_count && s->served[n]->carrier[0] ? s->served[n]->carrier : NULL;
 }
 
 const char *chime_server_backend(const chime_server *s, const char **why)
@@ -389,6 +396,8 @@ static int equip(chime_server *s, struct chime_worker *w)
 	int err = 0;
 	for (unsigned i = 0; i < s->served_count && err == 0; i++) {
 		struct served *v = s->served[i];
+		if (v->rdm && w->number == 0)
+			err = chime__mailbox_open(w, v);
 		for (unsigned k = 0; k < v->set.n && err == 0; k++) {
 			struct listen_sock *sock = &v->set.socks[k];
 			if (sock->fds[w->number] < 0)
@@ -462,6 +471,22 @@ static void note_kernel_echoes(const chime_server *s, const struct served *v)
 	}
 }
 
+static int open_served(chime_server *s, struct served *v)
+{
+	if (v->endpoint.scheme != CHIME_RDM && v->endpoint.scheme != CHIME_SCTP_SEQPACKET)
+		return chime__listen_open(&v->set, &v->endpoint, s->config.workers, s->why, sizeof s->why);
+	int err = chime__mailbox_open_handle(v, &s->config, s->why, sizeof s->why);
+	if (err == 0)
+		snprintf(v->carrier, sizeof v->carrier, "%s", chime_rdm_carried_by(v->rdm));
+	return err;
+}
+
+static void close_served(struct served *v)
+{
+	chime__listen_close(&v->set);
+	chime_rdm_free(&v->rdm);
+}
+
 int chime_server_open(chime_server *s)
 {
 	int err = 0;
@@ -476,8 +501,7 @@ int chime_server_open(chime_server *s)
 	if (err == 0)
 		err = choose_cores(s);
 	for (unsigned i = 0; i < s->served_count && err == 0; i++)
-		err = chime__listen_open(&s->served[i]->set, &s->served[i]->endpoint, s->config.workers, s->why,
-					 sizeof s->why);
+		err = open_served(s, s->served[i]);
 	if (err == 0)
 		err = collect_ports(s);
 	if (err == 0) {
@@ -488,7 +512,7 @@ int chime_server_open(chime_server *s)
 		end_threadless(s);
 		free_workers(s);
 		for (unsigned i = 0; i < s->served_count; i++)
-			chime__listen_close(&s->served[i]->set);
+			close_served(s->served[i]);
 		s->stops = 0;
 		return err;
 	}

@@ -5,6 +5,7 @@
 #include "server/acceptor.h"
 #include "server/conn.h"
 #include "server/dgram.h"
+#include "server/mailbox.h"
 #include "server/server.h"
 
 #include <errno.h>
@@ -206,6 +207,8 @@ static void cut(struct chime_worker *w)
 		next = chime__dgram_next(d);
 		chime__dgram_cut(d);
 	}
+	for (struct mailbox *m = w->mailboxes; m; m = chime__mailbox_next(m))
+		chime__mailbox_cut(m);
 	each_conn(w, cut_conn);
 }
 
@@ -241,6 +244,8 @@ static void drain(struct chime_worker *w)
 		next = chime__dgram_next(d);
 		chime__dgram_drain(d);
 	}
+	for (struct mailbox *m = w->mailboxes; m; m = chime__mailbox_next(m))
+		chime__mailbox_drain(m);
 	each_conn(w, chime__conn_drain);
 }
 
@@ -257,13 +262,14 @@ static void free_gone(struct chime_worker *w)
 		if (((struct chime_conn *)d)->state == DGRAM_CLOSED)
 			chime__dgram_free(d);
 	}
+	chime__mailbox_free_gone(w);
 }
 
 static bool all_ended(struct chime_worker *w)
 {
 	if (w->draining)
 		free_gone(w);
-	return w->draining && !w->acceptors && !w->dgrams && w->conns == 0 && !w->dead;
+	return w->draining && !w->acceptors && !w->dgrams && !w->mailboxes && w->conns == 0 && !w->dead;
 }
 
 /* Acts on the server's stops. */

@@ -10,6 +10,7 @@
 #include "server/pending.h"
 #include "server/slab.h"
 
+#include <chime/rdm.h>
 #include <chime/server.h>
 
 /* One endpoint as it is served. Never changes once the workers run. */
@@ -20,16 +21,24 @@ struct served {
 	int64_t idle_timeout_ns;
 	int64_t rate; /* datagram answers a second to one source */
 	struct listen_set set;
+	char carrier[64]; /* rdm, sctp+seqpacket: what carries it, once it is open; else "" */
+	chime_rdm *rdm;   /* rdm, sctp+seqpacket: instead of .set, until a mailbox has it */
+};
+
+enum conn_kind {
+	CONN_DGRAM = 1,
+	CONN_MAILBOX,
 };
 
 /*
- * What every chime_conn begins with, be it a connection (server/conn.h) or a datagram socket (server/dgram.h).
+ * What every chime_conn begins with, be it a connection (server/conn.h) or a datagram socket (server/dgram.h) or a mailbox
+ * (server/mailbox.h).
  */
 struct chime_conn {
 	struct chime_worker *worker;
 	const struct served *served;
 	int fd;
-	uint8_t datagram; /* it is a struct dgram */
+	uint8_t datagram; /* enum conn_kind: a struct conn if it is 0 */
 	uint8_t state;    /* conn: enum conn_state; dgram: enum dgram_state */
 	/* the rest is conn's */
 	bool peer_ended : 1;  /* its end of stream was read */
@@ -45,6 +54,7 @@ struct chime_conn {
 
 struct conn;
 struct dgram;
+struct mailbox;
 struct acceptor;
 
 enum worker_told {
@@ -89,6 +99,7 @@ struct chime_worker {
 
 	struct acceptor *acceptors;
 	struct dgram *dgrams;
+	struct mailbox *mailboxes;
 	struct chime_timer sweep;     /* looks at stalled and lingering ones while there are any */
 	struct chime_timer grace;     /* draining: cuts off who is left */
 	struct chime_timer idle_end;  /* draining: closes those that were idle and have not ended by themselves */

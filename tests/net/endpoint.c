@@ -359,7 +359,7 @@ static const struct {
 	{ "unix:@x?mode=0600", CHIME_ESYNTAX, 8, "expected no mode: an abstract name has no file" },
 	{ "unix:/x?mode=0999", CHIME_ESYNTAX, 13, "mode: expected an octal number from 0 to 0777" },
 	{ "unix:/x?mode=1777", -ERANGE, 13, "mode: expected an octal number from 0 to 0777" },
-	{ "rdm://h:1?udp=0", -ERANGE, 14, "udp: expected a whole number from 1 to 65535" },
+	{ "rdm://h:1?udp=65536", -ERANGE, 14, "udp: expected a whole number from 0 to 65535" },
 	{ "tcp://:1?rcvbuf=1G", -ERANGE, 16,
 	  "rcvbuf: expected a whole number from 0 to 1073741823, with k, M or G if wanted" },
 	{ "tcp://:1?reuseport=maybe", CHIME_ESYNTAX, 19, "reuseport: expected yes or no" },
@@ -656,9 +656,9 @@ TEST(endpoint_ip_schemes_alone_are_pinned)
 /* The options of sockets are a table for help, each row with the schemes that it is for. */
 TEST(endpoint_options_are_a_table)
 {
-	static const char *const names[] = { "mode",     "backlog",      "rcvbuf",   "sndbuf", "reuseport",
-					     "coverage", "min-coverage", "udp",      "if",     "ttl",
-					     "loop",     "source",       "broadcast" };
+	static const char *const names[] = { "mode",     "backlog",      "rcvbuf", "sndbuf",  "reuseport",
+					     "coverage", "min-coverage", "udp",    "carrier", "rto",
+					     "if",       "ttl",          "loop",   "source",  "broadcast" };
 	const struct chime_option *o = chime_endpoint_options();
 	for (size_t i = 0; i < sizeof names / sizeof names[0]; i++, o++) {
 		CHECK_STR(o->name, names[i]);

@@ -733,7 +733,7 @@ TEST(bad_endpoints_are_refused)
 	CHECK_EQ(chime_server_add(server, "echo=tcp://:0", &echo_service, NULL, &error), -EINVAL);
 	CHECK_EQ(chime_server_add(server, "tcp://:0?chunk=0", NULL, NULL, &error), -ERANGE);
 	CHECK(chime_server_add(server, "echo=tcp://:0?chunk=1", NULL, NULL, &error) < 0);
-	CHECK_EQ(chime_server_add(server, "rdm://127.0.0.1:0", NULL, NULL, &error), CHIME_ESCHEME);
+	CHECK_EQ(chime_server_add(server, "tls://127.0.0.1:0", NULL, NULL, &error), CHIME_ESCHEME);
 	CHECK(error.message[0]);
 	CHECK_EQ(chime_server_start(server), -EINVAL);
 	CHECK(chime_server_why(server)[0]);

@@ -175,6 +175,8 @@ bool chime__ready_read(struct ready *rd, struct loop *lp, struct op *op, bool su
 		return do_recv(rd, lp, op);
 	case OP_RECV_MSG:
 		return do_recv_msg(rd, lp, op, sure);
+	case OP_POLL:
+		return rd->report(lp, op, &(struct op_event){ .res = 1 }, true);
 	default:
 		return do_recv_msgs(rd, lp, op);
 	}

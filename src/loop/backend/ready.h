@@ -61,7 +61,7 @@ int chime__ready_run(struct ready *rd, struct loop *lp);
 
 static inline bool op_reads(const struct op *op)
 {
-	return op->kind <= OP_RECV_MSGS;
+	return op->kind <= OP_POLL;
 }
 
 #endif

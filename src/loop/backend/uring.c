@@ -277,7 +277,7 @@ static int uring_open(struct loop *lp, void *arg)
 /* Whether the descriptor is polled for the operation, which is then tried by its system call. */
 static bool polled(const struct op *op)
 {
-	return op->kind == OP_RECV_MSG || op->kind == OP_RECV_MSGS || op->kind == OP_SEND_MSGS ||
+	return op->kind == OP_RECV_MSG || op->kind == OP_RECV_MSGS || op->kind == OP_POLL || op->kind == OP_SEND_MSGS ||
 	       (op->kind == OP_RECV && op->prepared == IN_BULK);
 }
 
