@@ -224,10 +224,38 @@ static void start_reading(struct conn *c)
 }
 
 /*
+ * Sends an answer as nearly all answers go: at once and whole, with nothing kept. What it said; -EAGAIN also if it is not
+ * the time or the backend for that.
+ *
+ * Few and short functions lie between the loop and this system call: what returns over the kernel's long way finds neither its
+ * code nor its return predicted.
+ */
+static inline int send_at_once(struct conn *c, struct chime_reply *r)
+{
+	struct chime_worker *w = c->base.worker;
+	struct op op = { .fd = c->base.fd, .kind = OP_SEND, .flags = OP_NOWAIT, .n = (uint16_t)r->n, .u.iov = r->iov };
+	if (c->pending || !w->loop.caps.inline_send)
+		return -EAGAIN;
+	int res = op_submit(&w->loop, &op);
+	assert(res != 0);
+	return res == 1 ? op.res : res;
+}
+
+static inline int reply(struct conn *c, struct buf *b, struct chime_reply *r)
+{
+	int res = send_at_once(c, r);
+	if (res < 0 || (size_t)res != r->bytes)
+		return chime__pending_reply(c, b, r, res);
+	stat_add(&c->base.worker->stats.sent_bytes, r->bytes);
+	conn_active(c);
+	return 1;
+}
+
+/*
  * Hands input to the service and its answers to the peer, until all is consumed or the peer takes no more. b holds the input,
  * and its headroom and pieces are used for the answers.
  */
-static void feed(struct conn *c, struct buf *b, size_t len, int64_t time_ns)
+__attribute__((always_inline)) static inline void feed(struct conn *c, struct buf *b, size_t len, int64_t time_ns)
 {
 	struct chime_worker *w = c->base.worker;
 	const chime_service *service = service_of(c);
@@ -265,7 +293,7 @@ static void feed(struct conn *c, struct buf *b, size_t len, int64_t time_ns)
 		int sent = 1;
 		if (r.answer) {
 			stat_add(&w->stats.answers, reply_answers(&r));
-			sent = chime__pending_reply(c, b, &r);
+			sent = reply(c, b, &r);
 		} else {
 			sent = chime__pending_pump(c);
 		}
@@ -360,14 +388,13 @@ static void on_in(struct loop *lp, struct op *op, const struct op_event *ev)
 		finish(c);
 		return;
 	}
-	if (ev->res > 0) {
+	bool end = c->base.message && !FAULT(EMPTY_IS_END) ? ev->end : ev->res == 0;
+	if (ev->res >= 0 && !end) {
 		on_input(c, ev);
 		if (c->base.state == CONN_OPEN && !c->pending && op_running(op))
 			return; /* as most often: answered, and reading goes on */
-	} else if (c->base.message && !FAULT(EMPTY_IS_END) ? ev->end : ev->res == 0)
+	} else if (end)
 		c->base.peer_ended = c->base.input_ended = true;
-	else if (ev->res == 0)
-		on_input(c, ev);
 	else if (ev->res == -EAGAIN || (FAULT(DRAIN_UNREAD) && c->base.state == CONN_DRAINING))
 		c->base.input_ended = true; /* draining: nothing more is there */
 	else if (ev->res != -ECANCELED)

@@ -407,29 +407,8 @@ int chime__pending_pump(struct conn *c)
 	return 0;
 }
 
-/*
- * Sends an answer as nearly all answers go: at once and whole, with nothing kept. What it said; -EAGAIN also if it is not
- * the time or the backend for that.
- */
-static int send_at_once(struct conn *c, struct chime_reply *r)
+int chime__pending_reply(struct conn *c, struct buf *b, struct chime_reply *r, int res)
 {
-	struct chime_worker *w = c->base.worker;
-	struct op op = { .fd = c->base.fd, .kind = OP_SEND, .flags = OP_NOWAIT, .n = (uint16_t)r->n, .u.iov = r->iov };
-	if (c->pending || !w->loop.caps.inline_send)
-		return -EAGAIN;
-	int res = op_submit(&w->loop, &op);
-	assert(res != 0);
-	return res == 1 ? op.res : res;
-}
-
-int chime__pending_reply(struct conn *c, struct buf *b, struct chime_reply *r)
-{
-	int res = send_at_once(c, r);
-	if (res >= 0 && (size_t)res == r->bytes) {
-		stat_add(&c->base.worker->stats.sent_bytes, r->bytes);
-		conn_active(c);
-		return 1;
-	}
 	struct pending *p = chime__pending_get(c);
 	if (!p)
 		return -ENOMEM;

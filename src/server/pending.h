@@ -46,10 +46,10 @@ struct pending_list {
 };
 
 /*
- * Sends a service's answer, which lies in b. 1: all of it has gone; 0: the rest will, chime__conn_sent() tells;
- * negative: the connection is broken, or no memory.
+ * Sends what is left of a service's answer, which lies in b, after sending it at once said res (-EAGAIN: nothing went). 1: all of it
+ * has gone; 0: the rest will, chime__conn_sent() tells; negative: the connection is broken, or no memory.
  */
-int chime__pending_reply(struct conn *c, struct buf *b, struct chime_reply *r);
+int chime__pending_reply(struct conn *c, struct buf *b, struct chime_reply *r, int res);
 
 /* Queues a copy of the bytes behind all others; chime__pending_pump() sends. -ENOBUFS, -ENOMEM. */
 int chime__pending_add(struct conn *c, const void *bytes, size_t len);

@@ -202,7 +202,9 @@ static int epoll_submit(struct loop *lp, struct op *op)
 {
 	struct epoll *ep = lp->impl;
 	if (op->kind == OP_SEND && op->flags == OP_NOWAIT) { /* as nearly all answers go */
-		op->res = chime__ready_write(op);
+		do
+			op->res = send_iov(op);
+		while (op->res == -EINTR);
 		return 1;
 	}
 	int err = make_slot(ep, op->fd);

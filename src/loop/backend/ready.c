@@ -55,7 +55,7 @@ static bool no_result(struct ready *rd, struct loop *lp, struct op *op, int err)
 	return true;
 }
 
-static bool do_accept(struct ready *rd, struct loop *lp, struct op *op)
+__attribute__((noinline)) static bool do_accept(struct ready *rd, struct loop *lp, struct op *op)
 {
 	for (unsigned i = 0; i < ACCEPTS; i++) {
 		chime_addr peer = { .len = sizeof peer.u };
@@ -93,7 +93,7 @@ static bool do_recv(struct ready *rd, struct loop *lp, struct op *op)
 	bool more;
 	if (!b)
 		return no_result(rd, lp, op, -ENOMEM);
-	ssize_t n = chime__recv(op->fd, b->data, CHIME_INPUT_MAX);
+	ssize_t n = recv_now(op->fd, b->data, CHIME_INPUT_MAX);
 	op->res = n > 0 ? (int)n : 0;
 	if (n > 0)
 		more = report_more(lp, op, &(struct op_event){ .res = (int)n, .buf = b });
@@ -110,7 +110,7 @@ static ssize_t recv_msg(struct op *op, unsigned char *to, bool sure, bool *end)
 {
 	*end = false;
 	if (sure) /* no end, so 0 is a message; and no room for descriptors: those that a peer sends would be ours to close */
-		return chime__recv(op->fd, to, MESSAGE_ROOM);
+		return recv_now(op->fd, to, MESSAGE_ROOM);
 	/*
 	 * With credentials asked for, and no room for them, a message says that they were cut off (MSG_CTRUNC), which the end of
 	 * the connection does not. Only now, because every message costs more with them.
@@ -154,7 +154,7 @@ static bool do_recv_msg(struct ready *rd, struct loop *lp, struct op *op, bool s
 	return more;
 }
 
-static bool do_recv_msgs(struct ready *rd, struct loop *lp, struct op *op)
+__attribute__((noinline)) static bool do_recv_msgs(struct ready *rd, struct loop *lp, struct op *op)
 {
 	if (!rd->batch && !(rd->batch = calloc(1, sizeof *rd->batch)))
 		return no_result(rd, lp, op, -ENOMEM);
@@ -169,10 +169,10 @@ static bool do_recv_msgs(struct ready *rd, struct loop *lp, struct op *op)
 bool chime__ready_read(struct ready *rd, struct loop *lp, struct op *op, bool sure)
 {
 	switch (op->kind) {
-	case OP_ACCEPT:
-		return do_accept(rd, lp, op);
 	case OP_RECV:
 		return do_recv(rd, lp, op);
+	case OP_ACCEPT:
+		return do_accept(rd, lp, op);
 	case OP_RECV_MSG:
 		return do_recv_msg(rd, lp, op, sure);
 	case OP_POLL:
@@ -185,7 +185,7 @@ bool chime__ready_read(struct ready *rd, struct loop *lp, struct op *op, bool su
 int chime__ready_write(const struct op *op)
 {
 	for (;;) {
-		int res = op->kind == OP_SEND        ? chime__send_iov(op)
+		int res = op->kind == OP_SEND        ? send_iov(op)
 			  : op->kind == OP_SEND_MSGS ? chime__send_msgs(op)
 						     : chime__connect_result(op->fd);
 		if (res != -EINTR)

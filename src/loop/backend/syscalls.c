@@ -13,31 +13,9 @@
 
 #define RETURNS_ROOM 2048 /* of a buffer, for control messages: TIPC sends back at most 1024 bytes of a message */
 
-/*
- * The C library's own recv(3) and send(3) are cancellation points: in a process with threads that is two locked instructions
- * more each, some two per cent of an answer. Nobody cancels a worker.
- */
-ssize_t chime__recv(int fd, void *buf, size_t len)
-{
-	return syscall(SYS_recvfrom, fd, buf, len, MSG_DONTWAIT, NULL, NULL);
-}
-
 ssize_t chime__recvmsg(int fd, struct msghdr *msg)
 {
 	return syscall(SYS_recvmsg, fd, msg, MSG_DONTWAIT);
-}
-
-int chime__send_iov(const struct op *op)
-{
-	ssize_t n;
-	if (op->n == 1) {
-		n = syscall(SYS_sendto, op->fd, op->u.iov->iov_base, op->u.iov->iov_len, MSG_NOSIGNAL | MSG_DONTWAIT,
-			    NULL, 0);
-	} else {
-		struct msghdr msg = { .msg_iov = op->u.iov, .msg_iovlen = op->n };
-		n = syscall(SYS_sendmsg, op->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
-	}
-	return n < 0 ? -errno : n > INT_MAX ? INT_MAX : (int)n;
 }
 
 /* The source address of a datagram, as a control message. */
