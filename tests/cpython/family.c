@@ -282,9 +282,15 @@ static socklen_t bt_from(PyObject *object, int proto, const char *caller, union 
 		a->hci.device = (uint16_t)number;
 		return sizeof a->hci;
 	case BT_SCO:
-		if (!PyBytes_Check(object))
+#if PY_VERSION_HEX >= 0x030d0000
+		if (PyUnicode_Check(object))
+			text = PyUnicode_AsUTF8(object);
+#endif
+		if (PyBytes_Check(object))
+			text = PyBytes_AS_STRING(object);
+		if (!text)
 			break;
-		return bt_addr_from(PyBytes_AS_STRING(object), &a->sco.addr) ? sizeof a->sco : 0;
+		return bt_addr_from(text, &a->sco.addr) ? sizeof a->sco : 0;
 	default:
 		PyErr_Format(PyExc_OSError, "%s(): unknown Bluetooth protocol", caller);
 		return 0;

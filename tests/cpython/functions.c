@@ -92,28 +92,40 @@ static PyObject *create_server_(PyObject *module, PyObject *args)
 	return err < 0 ? py_raise(err) : give_away(s);
 }
 
-/* (host, port, timeout, source host or None, source port): (descriptor, family), or the error that came last. */
+/* Connects from source, or its counterpart of the other family where that does not fit. false: an exception. */
+static bool connect_from(const char *source, int source_port, const char *host, int port,
+			 struct chime_connect_config config, chime_sock **out)
+{
+	static const int families[] = { AF_INET6, AF_INET };
+	int err = -EAFNOSUPPORT;
+	chime_addr at;
+	for (int i = 0; i < 2 && err == -EAFNOSUPPORT; i++) {
+		PyErr_Clear();
+		if (!py_look_up(source, families[i], &at))
+			continue;
+		CALL(err, chime_addr_set_port(&at, source_port));
+		config.bind = &at;
+		if (err == 0)
+			WAIT(err, chime_create_connection(out, host, port, &config));
+	}
+	return err == 0 || py_raise(err);
+}
+
+/* (host, port, timeout, source host or None, source port): the descriptor, or the error that came last. */
 static PyObject *create_connection_(PyObject *module, PyObject *args)
 {
 	struct chime_connect_config config = CHIME_CONNECT_CONFIG_INIT;
 	int err, port, source_port;
 	const char *host, *source;
 	PyObject *timeout;
-	chime_addr at;
-	chime_sock *s;
+	chime_sock *s = NULL;
 	(void)module;
 	if (!PyArg_ParseTuple(args, "ziOzi:create_connection", &host, &port, &timeout, &source, &source_port))
 		return NULL;
 	if (!py_timeout_from(timeout, &config.timeout_ns))
 		return NULL;
-	if (source) {
-		if (!py_look_up(source, *source ? AF_UNSPEC : AF_INET, &at))
-			return NULL;
-		CALL(err, chime_addr_set_port(&at, source_port));
-		if (err < 0)
-			return py_raise(err);
-		config.bind = &at;
-	}
+	if (source)
+		return connect_from(source, source_port, host, port, config, &s) ? give_away(s) : NULL;
 	WAIT(err, chime_create_connection(&s, host, port, &config));
 	return err < 0 ? py_raise(err) : give_away(s);
 }

@@ -146,9 +146,11 @@ static PyObject *sock_settimeout(struct py_sock *s, PyObject *arg)
 
 static PyObject *sock_setblocking(struct py_sock *s, PyObject *arg)
 {
+#if PY_VERSION_HEX >= 0x030d0000
 	long block = PyObject_IsTrue(arg);
-	if (!PyBool_Check(arg))
-		block = PyLong_AsLong(arg);
+#else
+	long block = PyLong_AsLong(arg);
+#endif
 	if (block == -1 && PyErr_Occurred())
 		return NULL;
 	return set_mode(s, block ? CHIME_FOREVER : 0);

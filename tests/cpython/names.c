@@ -374,6 +374,12 @@ static PyObject *if_indextoname_(PyObject *module, PyObject *arg)
 	(void)module;
 	if (index == (unsigned long)-1 && PyErr_Occurred())
 		return NULL;
+#if PY_VERSION_HEX >= 0x030d0000
+	if (index > UINT32_MAX) {
+		PyErr_SetString(PyExc_OverflowError, "index is too large");
+		return NULL;
+	}
+#endif
 	if (index <= UINT32_MAX)
 		CALL(err, chime_if_indextoname((unsigned)index, name));
 	return err < 0 ? py_raise(err) : PyUnicode_DecodeFSDefault(name);

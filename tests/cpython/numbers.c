@@ -8,8 +8,13 @@
 static bool short_from(PyObject *arg, const char *caller, uint16_t *out)
 {
 	int value;
+#if PY_VERSION_HEX >= 0x030d0000
+	if (!py_int(arg, &value))
+		return false;
+#else
 	if (!PyArg_Parse(arg, "i", &value))
 		return false;
+#endif
 	if (value >= 0 && value <= 0xffff) {
 		*out = (uint16_t)value;
 		return true;
@@ -67,13 +72,33 @@ static PyObject *ntohl_(PyObject *module, PyObject *arg)
 
 /* ---- addresses as text ---- */
 
-static PyObject *inet_aton_(PyObject *module, PyObject *args)
+/* From 3.13 on it is a function of one argument, which its message does not number. */
+#if PY_VERSION_HEX >= 0x030d0000
+#define INET_ATON METH_O
+#else
+#define INET_ATON METH_VARARGS
+#endif
+
+static const char *text_arg(PyObject *arg)
 {
+#if PY_VERSION_HEX >= 0x030d0000
+	if (PyUnicode_Check(arg))
+		return PyUnicode_AsUTF8(arg);
+	PyErr_Format(PyExc_TypeError, "inet_aton() argument must be str, not %.50s", Py_TYPE(arg)->tp_name);
+	return NULL;
+#else
 	const char *text;
+	return PyArg_ParseTuple(arg, "s:inet_aton", &text) ? text : NULL;
+#endif
+}
+
+static PyObject *inet_aton_(PyObject *module, PyObject *arg)
+{
+	const char *text = text_arg(arg);
 	struct in_addr a;
 	int err;
 	(void)module;
-	if (!PyArg_ParseTuple(args, "s:inet_aton", &text))
+	if (!text)
 		return NULL;
 	CALL(err, chime_inet_aton(text, &a));
 	if (err == 0)
@@ -167,7 +192,7 @@ PyMethodDef py_number_functions[] = {
 	{ "CMSG_SPACE", cmsg_space, METH_VARARGS, "the same, with the padding behind it" },
 	{ "htonl", htonl_, METH_O, "32 bits in the network's order" },
 	{ "htons", htons_, METH_O, "16 bits in the network's order" },
-	{ "inet_aton", inet_aton_, METH_VARARGS, "4 bytes of an IPv4 address, in older forms too" },
+	{ "inet_aton", inet_aton_, INET_ATON, "4 bytes of an IPv4 address, in older forms too" },
 	{ "inet_ntoa", inet_ntoa_, METH_VARARGS, "the text of 4 bytes" },
 	{ "inet_ntop", inet_ntop_, METH_VARARGS, "the text of an address's bytes" },
 	{ "inet_pton", inet_pton_, METH_VARARGS, "the bytes of an address" },

@@ -14,10 +14,11 @@ chime_sock *py_handle(struct py_sock *s)
 
 int py_int(PyObject *object, void *out)
 {
-	long value = PyLong_AsLong(object);
+	int overflow;
+	long value = PyLong_AsLongAndOverflow(object, &overflow);
 	if (value == -1 && PyErr_Occurred())
 		return 0;
-	if (value != (int)value) {
+	if (overflow || value != (int)value) {
 		PyErr_SetString(PyExc_OverflowError, "Python int too large to convert to C int");
 		return 0;
 	}
@@ -27,13 +28,17 @@ int py_int(PyObject *object, void *out)
 
 /* ---- time limits ---- */
 
-static bool too_large(void)
-{
 #if PY_VERSION_HEX >= 0x030d0000
-	PyErr_SetString(PyExc_OverflowError, "timestamp too large to convert to C PyTime_t");
+#define FLOAT_TOO_LARGE "timestamp out of range for platform time_t"
+#define INT_TOO_LARGE "timestamp too large to convert to C PyTime_t"
 #else
-	PyErr_SetString(PyExc_OverflowError, "timestamp too large to convert to C _PyTime_t");
+#define FLOAT_TOO_LARGE "timestamp too large to convert to C _PyTime_t"
+#define INT_TOO_LARGE FLOAT_TOO_LARGE
 #endif
+
+static bool too_large(const char *why)
+{
+	PyErr_SetString(PyExc_OverflowError, why);
 	return false;
 }
 
@@ -47,7 +52,7 @@ static bool from_float(double seconds, int64_t *out_ns)
 	double ns = seconds * 1e9;
 	ns = ns >= 0 ? ceil(ns) : floor(ns);
 	if (!(ns >= -0x1p63 && ns < 0x1p63))
-		return too_large();
+		return too_large(FLOAT_TOO_LARGE);
 	*out_ns = (int64_t)ns;
 	return true;
 }
@@ -63,7 +68,7 @@ static bool from_int(PyObject *object, int64_t *out_ns)
 	if (seconds == -1 && !overflow && PyErr_Occurred())
 		return false;
 	if (overflow || __builtin_mul_overflow(seconds, CHIME_SEC, out_ns))
-		return too_large();
+		return too_large(INT_TOO_LARGE);
 	return true;
 }
 

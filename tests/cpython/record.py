@@ -13,7 +13,10 @@ if SWAP:  # a program to be run first: swap.py
         exec(compile(source.read(), SWAP, "exec"), {"__name__": "swap"})
 
 from test.libregrtest.main import main  # noqa: E402
-from test.support.testresult import RegressionTestResult as Result  # noqa: E402
+try:
+    from test.libregrtest.testresult import RegressionTestResult as Result
+except ImportError:  # before 3.12
+    from test.support.testresult import RegressionTestResult as Result
 
 out = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
 owner = os.getpid()
