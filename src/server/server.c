@@ -205,6 +205,14 @@ static int64_t default_rate(const chime_server *s, const chime_endpoint *e)
 	return many && (rate == 0 || rate > RATE_MANY) ? RATE_MANY : rate;
 }
 
+/* What raw sockets would answer beside the kernel: other people's connections, and what keeps the network together. */
+static bool kernels_own(int protocol)
+{
+	static const uint8_t own[] = { IPPROTO_ICMP, IPPROTO_IGMP,   IPPROTO_TCP,  IPPROTO_UDP,
+				       IPPROTO_IPV6, IPPROTO_ICMPV6, IPPROTO_SCTP, IPPROTO_UDPLITE };
+	return memchr(own, protocol, sizeof own) != NULL;
+}
+
 static int parse_served(struct served *v, chime_server *s, const char *text, const void *config,
 			struct chime_endpoint_error *error)
 {
@@ -239,6 +247,11 @@ static int parse_served(struct served *v, chime_server *s, const char *text, con
 		else
 			err = bad(error, -ENOMEM, "no memory");
 	}
+	if (err == 0 && v->endpoint.scheme == CHIME_IP && kernels_own(v->endpoint.port))
+		err = bad(error, -EINVAL,
+			  "protocol %d is the kernel's own: its packets are no messages. 253 and 254 are kept for "
+			  "experiments",
+			  v->endpoint.port);
 	if (err == 0 && v->endpoint.scheme == CHIME_IP && !service->marks)
 		err = bad(error, -EINVAL,
 			  "%s cannot be served on ip://: without ports its answers would be taken for requests",

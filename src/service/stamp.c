@@ -332,8 +332,8 @@ int chime_stamp_read(const void *bytes, size_t len, enum chime_stamp_format form
 
 /* ---- the service ---- */
 
-/* Whether so many stamps of ours stand at the beginning, in whatever formats. Bare digits are one only near to now. */
-static bool begins_with_stamps(unsigned count, const unsigned char *bytes, size_t len, int64_t now_ns)
+/* Whether so many stamps of ours stand at the beginning, in whatever formats. Bare digits are one only so near to now. */
+static bool begins_with_stamps(unsigned count, const unsigned char *bytes, size_t len, int64_t now_ns, int64_t near_ns)
 {
 	if (len == 0 || !(bytes[0] <= '9' || memchr("FMSTW", bytes[0], 5))) /* most often: no digit, no sign, no day */
 		return false;
@@ -345,9 +345,9 @@ static bool begins_with_stamps(unsigned count, const unsigned char *bytes, size_
 				: chime_stamp_read(bytes, len, (enum chime_stamp_format)format, &t, &utc, &precision);
 		if (n <= 0)
 			continue;
-		if (format >= CHIME_STAMP_UNIX && (t < now_ns - 24 * CHIME_HOUR || t > now_ns + 24 * CHIME_HOUR))
+		if (format >= CHIME_STAMP_UNIX && near_ns >= 0 && (t < now_ns - near_ns || t > now_ns + near_ns))
 			continue;
-		if (count == 1 || begins_with_stamps(count - 1, bytes + n, len - (size_t)n, now_ns))
+		if (count == 1 || begins_with_stamps(count - 1, bytes + n, len - (size_t)n, now_ns, near_ns))
 			return true;
 	}
 	return false;
@@ -355,12 +355,14 @@ static bool begins_with_stamps(unsigned count, const unsigned char *bytes, size_
 
 /*
  * Two of us would stamp each other's answers for ever. Only IP can be made to: elsewhere nobody can forge a sender. One stamp is an
- * ordinary message, but for where answers come in by nature.
+ * ordinary message, but for where answers come in by nature: there no clock that is wrong may hide it, so ten digits are one.
  */
 static bool is_loop(const struct chime_input *in)
 {
-	return in->peer && in->peer->u.sa.sa_family != AF_UNIX &&
-	       begins_with_stamps(in->answers_come ? 1 : 2, in->data, in->len, in->time_ns);
+	if (!in->peer || in->peer->u.sa.sa_family == AF_UNIX)
+		return false;
+	return in->answers_come ? begins_with_stamps(1, in->data, in->len, in->time_ns, CHIME_FOREVER)
+				: begins_with_stamps(2, in->data, in->len, in->time_ns, 24 * CHIME_HOUR);
 }
 
 /* The length of the first line of what is left, 0: it is not complete. */

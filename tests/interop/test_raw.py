@@ -199,10 +199,13 @@ def two_servers_of_a_protocol():
 
 @case
 def what_cannot_be_served():
-    """echo on ip:// is refused before anything is opened; protocols that no socket receives are, when it is opened."""
+    """echo on ip://, and protocols that the kernel speaks, are refused before anything is opened; protocols that no socket receives are, when it is opened."""
     code, _, err = run(PROGRAM, "serve", "echo=ip://127.0.0.1/253")
     same(code, 2)
     check(b"echo cannot be served on ip://" in err, err)
+    for protocol in (1, 2, 6, 17, 58):
+        code, _, err = run(PROGRAM, "serve", f"ip://127.0.0.1/{protocol}")
+        same((code, b"the kernel's own" in err), (2, True), f"protocol {protocol}")
     for protocol in (0, 255):
         code, _, err = run(PROGRAM, "serve", f"ip://127.0.0.1/{protocol}")
         same(code, 3, f"protocol {protocol}")

@@ -326,6 +326,10 @@ TEST(one_stamp_is_an_answer_where_answers_come)
 		CHECK_EQ(from_peer_where(message, AF_INET6, true), -ELOOP);
 		CHECK_EQ(from_peer_where(message, AF_INET, false), (ssize_t)strlen(message));
 	}
+	/* a clock that is years off would else hide it */
+	CHECK_EQ(from_peer_where("0000000001hello", AF_INET, true), -ELOOP);
+	CHECK_EQ(from_peer_where("00000000010000000000hello", AF_INET, true), -ELOOP);
+	CHECK_EQ(from_peer_where("123456789 hello", AF_INET, true), 15);
 	CHECK_EQ(from_peer_where("hello", AF_INET, true), 5);
 	CHECK_EQ(from_peer_where("", AF_INET, true), 0);
 	CHECK(stamp()->marks);
