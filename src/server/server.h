@@ -34,4 +34,7 @@ struct chime_server {
 	char why[512];
 };
 
+/* In server/served.c. Closes what is open of it. NULL is fine. */
+void chime__served_free(struct served *v);
+
 #endif
