@@ -70,7 +70,7 @@ static void client_connect(struct client *c)
 static size_t message_len(struct client *c)
 {
 	struct world *w = c->world;
-	if (often(w, 15)) /* at the limits */
+	if (often(w, 5)) /* at the limits */
 		return c->place->type == SOCK_DGRAM && !c->place->unix_dgram ? 65507 - pick(w, 60)
 									     : CHIME_MESSAGE_MAX - 50 + pick(w, 100);
 	return often(w, 100) ? 0 : often(w, 100) ? pick(w, 5) : 5 + pick(w, often(w, 100) ? MESSAGE_MAX : 200);

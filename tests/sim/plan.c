@@ -58,7 +58,7 @@ static void make_place(struct world *w, struct place *p)
 						.format = (int)pick(w, CHIME_STAMP_FORMATS),
 						.frame = often(w, 350),
 						.utc = often(w, 500) };
-	p->long_lines = often(w, 400);
+	p->long_lines = often(w, 600);
 	place_service(p);
 	p->served.service = &p->service;
 	p->served.config = &p->stamp;
@@ -100,9 +100,9 @@ void plan_server(struct world *w)
 	config->grace_ns = often(w, 800) ? 5 * CHIME_SEC : (int64_t)pick(w, 60) * CHIME_SEC;
 	config->stall_timeout_ns = often(w, 300) ? (1 + (int64_t)pick(w, 10)) * CHIME_SEC : 60 * CHIME_SEC;
 	config->queue_conn_max = often(w, 300) ? 500 + pick(w, 5000) : 1 << 20;
-	config->queue_total_max = often(w, 800)   ? 256u << 20
+	config->queue_total_max = often(w, 700)   ? 256u << 20
 				  : often(w, 500) ? 20000 + pick(w, 50000)
-						  : 2000 + pick(w, 10000);
+						  : 1000 + pick(w, 4000);
 	if (w->sim.trace) {
 		config->log = on_log;
 		config->log_arg = w;

@@ -299,6 +299,10 @@ static void check_memory(void)
 	long warm = most(sample_count / 4, sample_count / 2), last = most(sample_count * 3 / 4, sample_count);
 	printf("memory: %ld kB warm, %ld kB in the last quarter, %ld kB at the end\n", warm, last, memory_kb());
 	long slack = options.duration_ns < 2 * CHIME_MIN ? RSS_COLD_KB : RSS_SLACK_KB;
+	printf("the most in each tenth:");
+	for (unsigned i = 0; i < 10; i++)
+		printf(" %ld", most(sample_count * i / 10, sample_count * (i + 1) / 10));
+	putchar('\n');
 	if (FLAT && sample_count >= 8 && (double)last > (double)warm * RSS_MORE + (double)slack)
 		fail(NULL, "memory grows: %ld kB when warm, %ld kB in the end", warm, last);
 }
