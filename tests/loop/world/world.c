@@ -15,7 +15,7 @@
 #define UDP4 65507
 #define UDP6 65527
 #define TIPC_LONGEST 66000
-#define RAW_PROTO 253 /* for experiments: RFC 3692 */
+#define RAW_PROTO 254 /* for experiments: RFC 3692 */
 
 #define STREAMS STREAM, HALF_CLOSE | RESET
 #define UDP DATAGRAMS, EMPTY | MANY | ANYWHERE
