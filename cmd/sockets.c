@@ -39,10 +39,9 @@ const struct verb verb_sockets = {
 	.operands = "[ENDPOINT]",
 	.operands_max = 1,
 	.help = "say which sockets this kernel has, or what an endpoint stands for",
-	.about =
-		"Tries every kind of socket and says which this kernel has, which endpoints are such sockets, and\n"
-		"what they promise. With ENDPOINT: which addresses it stands for, in the order in which they would be\n"
-		"tried. Nothing is sent, and nothing is connected.",
+	.about = "Tries every kind of socket and says which this kernel has, which endpoints are\n"
+		 "such sockets, and what they promise. With ENDPOINT: which addresses it stands\n"
+		 "for, in the order in which they would be tried. Nothing is sent or connected.",
 	.options = sockets_options,
 	.examples = "  chime sockets\n"
 		    "  chime sockets --json\n"
