@@ -524,4 +524,27 @@ TEST(endpoints_that_cannot_be_reached)
 	}
 }
 
+/* The order is for callers too: the first one's family first, in turn, each family's own order kept; too many are refused. */
+TEST(targets_are_ordered_for_others_too)
+{
+	static const char *const given[] = { "10.0.0.1", "10.0.0.2", "10.0.0.3", "2001:db8::1", "2001:db8::2" };
+	static const char *const wanted[] = { "10.0.0.1:1", "[2001:db8::1]:1", "10.0.0.2:1", "[2001:db8::2]:1",
+					      "10.0.0.3:1" };
+	struct chime_target t[5];
+	for (int i = 0; i < 5; i++) {
+		memset(&t[i], 0, sizeof(t[i]));
+		CHECK_EQ(chime_addr_ip(&t[i].addr, AF_UNSPEC, given[i], 1), 0);
+		t[i].family = chime_addr_family(&t[i].addr);
+	}
+	CHECK_EQ(chime_targets_order(t, 5), 0);
+	for (int i = 0; i < 5; i++) {
+		char text[CHIME_ADDR_TEXT];
+		chime_addr_print(&t[i].addr, text, sizeof(text));
+		CHECK_STR(text, wanted[i]);
+	}
+	CHECK_EQ(chime_targets_order(t, 0), 0);
+	CHECK_EQ(chime_targets_order(t, -1), -EINVAL);
+	CHECK_EQ(chime_targets_order(t, CHIME_TARGETS + 1), -EINVAL);
+}
+
 TEST_MAIN()
