@@ -240,18 +240,26 @@ static void copy_addr(chime_addr *to, const chime_addr *from)
 	memcpy(&to->u, &from->u, from->len); /* a whole one is eight times as long */
 }
 
-void chime__outbox_reply(struct outbox *o, const struct op_msg *m, const struct chime_reply *r, bool waits)
+/* A reply to m, from where it was asked. */
+static void make_reply(struct op_msg *out, const struct op_msg *m, const struct chime_reply *r)
 {
-	struct op_msg apart, *out = waits ? &apart : &o->out[o->n];
 	out->iov = r->iov;
 	out->n = (int)r->n;
 	copy_addr(&out->peer, &m->peer);
-	copy_addr(&out->local, &m->local); /* from where it was asked */
+	copy_addr(&out->local, &m->local);
 	out->local_if = m->local_if;
-	if (waits)
-		queue(o, out, r->bytes, reply_answers(r), false);
-	else
-		o->held[o->n++] = (struct held){ .buf = m->buf, .answers = reply_answers(r), .len = r->bytes };
+}
+
+void chime__outbox_reply(struct outbox *o, const struct op_msg *m, const struct chime_reply *r, bool waits)
+{
+	if (waits) {
+		struct op_msg apart = { 0 };
+		make_reply(&apart, m, r);
+		queue(o, &apart, r->bytes, reply_answers(r), false);
+		return;
+	}
+	make_reply(&o->out[o->n], m, r);
+	o->held[o->n++] = (struct held){ .buf = m->buf, .answers = reply_answers(r), .len = r->bytes };
 }
 
 void chime__outbox_flush(struct outbox *o)

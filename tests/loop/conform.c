@@ -385,6 +385,27 @@ TEST_EACH_WORLD(a_number_used_again_starts_afresh, CONNECTED)
 	world_close();
 }
 
+/* Polling says that there is something to be read, leaves it where it is, and ends when it is cancelled. */
+TEST_EACH_WORLD(a_poll_tells_and_takes_nothing, ANY)
+{
+	struct ends e;
+	struct seen s;
+	open_ends(&e);
+	start(&s, e.fd, OP_POLL, 0);
+	turns(3);
+	CHECK_EQ(s.reports, 0);
+	put(&e, "here", 4);
+	TURN_UNTIL(s.reports > 0);
+	CHECK_EQ(s.last, 1);
+	CHECK(!s.ended);
+	end_op(&s);
+	start(&s, e.fd, receiving(), 0);
+	TURN_UNTIL(s.total == 4);
+	CHECK_MEM(s.bytes, "here", 4);
+	end_op(&s);
+	close_ends(&e);
+}
+
 /* ---- messages ---- */
 
 /* Each message is one report (or one of a batch), an empty one too, and an empty one is not the end. */

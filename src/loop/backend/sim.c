@@ -317,14 +317,18 @@ static void do_read(struct loop *lp, struct sim_sock *s, struct op *op)
 			return;
 		}
 	}
-	if (!can)
+	if (!can) {
 		report_end(lp, s, op, -EAGAIN); /* OP_NOWAIT: or it would not be here */
-	else if (s->kind == SIM_LISTENER)
+	} else if (op->kind == OP_POLL) {
+		spend(sim);
+		report(lp, s, op, &(struct op_event){ .res = 1 }, true);
+	} else if (s->kind == SIM_LISTENER) {
 		do_accept(lp, s, op);
-	else if (s->kind == SIM_DGRAM)
+	} else if (s->kind == SIM_DGRAM) {
 		do_recv_msgs(lp, s, op);
-	else
+	} else {
 		do_recv(lp, s, op);
+	}
 }
 
 static void do_write(struct loop *lp, struct sim_sock *s, struct op *op)

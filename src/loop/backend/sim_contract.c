@@ -6,7 +6,7 @@
 
 bool sim_reads(const struct op *op)
 {
-	return op->kind <= OP_RECV_MSGS;
+	return op->kind <= OP_POLL;
 }
 
 struct sim_place *sim_place_of(struct sim_sock *s, const struct op *op)
@@ -16,7 +16,10 @@ struct sim_place *sim_place_of(struct sim_sock *s, const struct op *op)
 
 const char *sim_name_of(const struct op *op)
 {
-	static const char *const names[] = { "accept", "receive", "receive", "receive", "send", "send", "connect" };
+	static const char *const names[] = {
+		[OP_ACCEPT] = "accept", [OP_RECV] = "receive", [OP_RECV_MSG] = "receive", [OP_RECV_MSGS] = "receive",
+		[OP_POLL] = "poll",     [OP_SEND] = "send",    [OP_SEND_MSGS] = "send",   [OP_CONNECT] = "connect",
+	};
 	return names[op->kind];
 }
 
@@ -74,7 +77,8 @@ struct sim_sock *sim_check_submit(struct sim *sim, const struct op *op)
 		sim_breach(sim, "a %s on fd %d is submitted while it is under way", sim_name_of(op), op->fd);
 	if (sim_place_of(s, op)->op)
 		sim_breach(sim, "a second %s on fd %d", sim_name_of(op), op->fd);
-	bool fits = s->kind == SIM_LISTENER     ? op->kind == OP_ACCEPT
+	bool fits = op->kind == OP_POLL         ? true
+		    : s->kind == SIM_LISTENER   ? op->kind == OP_ACCEPT
 		    : s->kind == SIM_NEW        ? op->kind == OP_CONNECT
 		    : s->kind == SIM_DGRAM      ? op->kind == OP_RECV_MSGS || op->kind == OP_SEND_MSGS
 		    : op->kind == OP_SEND       ? true
