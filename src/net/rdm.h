@@ -42,6 +42,7 @@ struct rdm_assoc {
 	bool over;            /* the kernel's carrier: to be dropped when its reports are read */
 	bool unsure;          /* not everything that was sent is acknowledged, as far as we know */
 	uint32_t last_failed; /* fragments of one message fail one by one: it is told once; 0 none */
+	int64_t since_ns;     /* the kernel's carrier: since when something may be waited for */
 	int why;              /* what its messages fail for, once it is known */
 };
 
@@ -172,6 +173,8 @@ struct rdm_assoc *chime__rdm_find_peer(const struct rdm_assocs *t, const struct 
 /* A copy of it stands in the table now. NULL: no memory. */
 struct rdm_assoc *chime__rdm_add(struct rdm_assocs *t, const struct rdm_assoc *as);
 void chime__rdm_drop(struct rdm_assocs *t, struct rdm_assoc *a);
+/* The stack has given it a number. Where it is now; NULL: no memory, it is dropped. */
+struct rdm_assoc *chime__rdm_renumber(struct rdm_assocs *t, struct rdm_assoc *a, uint32_t id);
 void chime__rdm_set_unsure(struct rdm_assocs *t, struct rdm_assoc *a, bool unsure);
 /* Calls fn for each; it may drop the one that it is called with. */
 void chime__rdm_each(struct chime_rdm *r, void (*fn)(struct chime_rdm *r, struct rdm_assoc *a));

@@ -65,6 +65,17 @@ void chime__rdm_drop(struct rdm_assocs *t, struct rdm_assoc *a)
 	free(a);
 }
 
+struct rdm_assoc *chime__rdm_renumber(struct rdm_assocs *t, struct rdm_assoc *a, uint32_t id)
+{
+	struct rdm_assoc copy = *a;
+	copy.id = id;
+	chime__rdm_drop(t, a);
+	a = chime__rdm_add(t, &copy);
+	if (a)
+		chime__rdm_set_unsure(t, a, copy.unsure);
+	return a;
+}
+
 void chime__rdm_set_unsure(struct rdm_assocs *t, struct rdm_assoc *a, bool unsure)
 {
 	if (a->unsure == unsure)

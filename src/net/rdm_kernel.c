@@ -1,5 +1,6 @@
 /* The kernel's SCTP as a carrier: one-to-many sockets, which tell of associations and of what was not delivered. */
 #include "net/rdm.h"
+#include "net/rdm_paths.h"
 
 #include <errno.h>
 #include <linux/sctp.h>
@@ -225,24 +226,35 @@ static chime_addr native(const struct kernel *k, const chime_addr *to)
 	return a;
 }
 
-/* The kernel's number of the association with that address, 0 none. */
-static uint32_t number_of(struct kernel *k, const chime_addr *wire)
+/* The association with that peer, be it up or being made; over: one that is over, and never had a number. */
+static struct rdm_assoc *find_addr(struct chime_rdm *r, const chime_addr *at, bool over)
 {
-	struct sctp_paddrinfo info = { .spinfo_assoc_id = 0 };
-	socklen_t len = sizeof info;
-	memcpy(&info.spinfo_address, &wire->u, wire->len);
-	if (getsockopt(k->fd, IPPROTO_SCTP, SCTP_GET_PEER_ADDR_INFO, &info, &len) < 0)
-		return 0;
-	return (uint32_t)info.spinfo_assoc_id;
+	chime_addr peer = chime_addr_unmap(at);
+	uint64_t path = 0;
+	(void)chime__path_number(&peer, 0, &path);
+	struct rdm_assoc *a = chime__rdm_find_path(&r->assocs, path);
+	while (a && (a->path != path || a->over != over || (over && a->id) || !chime_addr_equal(&a->peer.addr, &peer)))
+		a = a->by_path;
+	return a;
+}
+
+/* The one that the kernel speaks of: until it is up it has no number, or 0. */
+static struct rdm_assoc *find(struct chime_rdm *r, uint32_t id, const chime_addr *from)
+{
+	struct rdm_assoc *a = id ? chime__rdm_find(&r->assocs, id) : NULL;
+	if (!a && from->len) {
+		a = find_addr(r, from, false);
+		if (a && a->id)
+			a = NULL;
+	}
+	return a;
 }
 
 static struct rdm_assoc *enter(struct chime_rdm *r, uint32_t id, const chime_addr *from)
 {
-	struct rdm_assoc *a = chime__rdm_find(&r->assocs, id);
-	struct rdm_assoc as = { .id = id, .path = id, .peer = { .addr = chime_addr_unmap(from) } };
-	if (!a)
-		a = chime__rdm_add(&r->assocs, &as);
-	return a;
+	struct rdm_assoc as = { .id = id, .peer = { .addr = chime_addr_unmap(from) }, .since_ns = chime_now_mono() };
+	(void)chime__path_number(&as.peer.addr, 0, &as.path);
+	return chime__rdm_add(&r->assocs, &as);
 }
 
 static void abort_id(struct chime_rdm *r, uint32_t id)
@@ -269,15 +281,25 @@ static bool kernel_dry(struct chime_rdm *r, const struct rdm_assoc *a)
 	struct kernel *k = r->impl;
 	struct sctp_status status = { .sstat_assoc_id = (sctp_assoc_t)a->id };
 	socklen_t len = sizeof status;
+	if (a->id == 0)
+		return false;
 	if (getsockopt(k->fd, IPPROTO_SCTP, SCTP_STATUS, &status, &len) < 0)
 		return true;
 	return status.sstat_unackdata == 0 && status.sstat_penddata == 0;
 }
 
+/* The kernel tells not whether the peer ended it or was given up; but that takes its time. */
+static int why_lost(const struct chime_rdm *r, const struct rdm_assoc *a, bool never_up)
+{
+	if (chime_now_mono() - a->since_ns > r->give_up_ns / 2)
+		return -ETIMEDOUT;
+	return never_up ? -ECONNREFUSED : -ECONNRESET;
+}
+
 static void take_change(struct chime_rdm *r, const struct sctp_assoc_change *c, const chime_addr *from)
 {
 	struct kernel *k = r->impl;
-	struct rdm_assoc *a = chime__rdm_find(&r->assocs, (uint32_t)c->sac_assoc_id);
+	struct rdm_assoc *a = find(r, (uint32_t)c->sac_assoc_id, from);
 	switch (c->sac_state) {
 	case SCTP_COMM_UP:
 		if (!a && r->assocs.count >= r->peers_max) {
@@ -287,6 +309,8 @@ static void take_change(struct chime_rdm *r, const struct sctp_assoc_change *c, 
 		}
 		if (!a)
 			a = enter(r, (uint32_t)c->sac_assoc_id, from);
+		if (a && a->id == 0)
+			a = chime__rdm_renumber(&r->assocs, a, (uint32_t)c->sac_assoc_id);
 		if (a)
 			chime__rdm_came_up(r, a);
 		return;
@@ -301,9 +325,7 @@ static void take_change(struct chime_rdm *r, const struct sctp_assoc_change *c, 
 			return;
 		/* What was not delivered is reported behind it. */
 		if (c->sac_state != SCTP_SHUTDOWN_COMP && !a->why)
-			a->why = c->sac_state == SCTP_CANT_STR_ASSOC && c->sac_error ? -ECONNREFUSED
-				 : c->sac_length > sizeof *c || c->sac_error         ? -ECONNRESET
-										     : -ETIMEDOUT;
+			a->why = why_lost(r, a, c->sac_state == SCTP_CANT_STR_ASSOC);
 		a->over = true;
 		k->dying = true;
 		return;
@@ -328,6 +350,8 @@ static void take_note(struct chime_rdm *r, size_t len, const chime_addr *from)
 		memset(&failed, 0, sizeof failed);
 		memcpy(&failed, k->message + k->message_len, len < sizeof failed ? len : sizeof failed);
 		a = chime__rdm_find(&r->assocs, (uint32_t)failed.ssf_assoc_id);
+		if (!a)
+			a = find_addr(r, from, true);
 		if (a)
 			chime__rdm_failed(r, a, failed.ssfe_info.snd_context, a->why);
 		return;
@@ -466,14 +490,13 @@ static int kernel_connect(struct chime_rdm *r, const struct chime_rdm_peer *to)
 	int err = connect(k->fd, &wire.u.sa, wire.len) < 0 ? -errno : 0;
 	if (err < 0 && err != -EINPROGRESS && err != -EISCONN && err != -EALREADY)
 		return err;
-	uint32_t id = number_of(k, &wire);
-	return id == 0 || enter(r, id, &to->addr) ? 0 : -ENOMEM;
+	return enter(r, 0, &to->addr) ? 0 : -ENOMEM;
 }
 
 static int kernel_send(struct chime_rdm *r, const struct rdm_out *out)
 {
 	struct kernel *k = r->impl;
-	struct rdm_assoc *a = chime__rdm_find_peer(&r->assocs, &(struct chime_rdm_peer){ .addr = out->to->addr });
+	struct rdm_assoc *a = find_addr(r, &out->to->addr, false);
 	chime_addr wire = native(k, &out->to->addr);
 	if (!a && r->answers_only)
 		return -ENOTCONN;
@@ -484,9 +507,10 @@ static int kernel_send(struct chime_rdm *r, const struct rdm_out *out)
 		watch_room(r, true);
 	if (err < 0)
 		return err;
-	uint32_t id = a && !a->over ? a->id : number_of(k, &wire);
-	if (id)
-		a = enter(r, id, &out->to->addr);
+	if (!a)
+		a = enter(r, 0, &out->to->addr);
+	if (a && !a->unsure)
+		a->since_ns = chime_now_mono();
 	if (a)
 		chime__rdm_set_unsure(&r->assocs, a, true);
 	return 0;

@@ -1,0 +1,198 @@
+/*
+ * The kernel's SCTP under chime_rdm, and against libusrsctp over a lossy wire, both ways. For a kernel that has it: tests/vm.
+ * The wire is the loopback of a network namespace of the test's own.
+ */
+#include "rdm_echo.h"
+
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define KERNEL "carrier=kernel"
+
+static void need_kernel(void)
+{
+	int err = chime_rdm_available(CHIME_RDM_KERNEL);
+	if (err < 0)
+		SKIP("this kernel has no SCTP (%s); tests/vm has one that does", chime_errname(err));
+}
+
+static void run(const char *command)
+{
+	int status = system(command);
+	if (status != 0)
+		fprintf(stderr, "%s: %d\n", command, status);
+	CHECK_EQ(status, 0);
+}
+
+/* A namespace whose loopback loses that much, both ways, and whose SCTP has UDP port 9899. */
+static void lossy_namespace(int percent)
+{
+	char command[128];
+	if (unshare(CLONE_NEWNET) < 0)
+		SKIP("a network namespace needs root");
+	run("ip link set lo up");
+	run("echo 9899 >/proc/sys/net/sctp/udp_port");
+	if (percent == 0)
+		return;
+	snprintf(command, sizeof command, "tc qdisc add dev lo root netem loss %d%% delay 1ms limit 100000", percent);
+	run(command);
+}
+
+/* The kernel carries what libusrsctp carries: every size, both families, in order or not. */
+TEST_LIMIT(kernel_echoes_every_size_over_ipv4, 60)
+{
+	need_kernel();
+	echo_sizes("rdm://127.0.0.1:0?" KERNEL);
+}
+
+TEST_LIMIT(kernel_echoes_every_size_over_ipv6, 60)
+{
+	need_kernel();
+	echo_sizes("rdm://[::1]:0?" KERNEL);
+}
+
+TEST_LIMIT(kernel_echoes_every_size_in_order, 60)
+{
+	need_kernel();
+	echo_sizes("sctp+seqpacket://127.0.0.1:0?" KERNEL);
+}
+
+/* Where it is there, it is what auto takes. */
+TEST(kernel_is_taken_first)
+{
+	chime_endpoint e;
+	need_kernel();
+	chime_rdm *r = serve("rdm://127.0.0.1:0", &e);
+	CHECK_EQ(chime_rdm_carrier(r), CHIME_RDM_KERNEL);
+	CHECK_STR(chime_rdm_carried_by(r), "the kernel's SCTP");
+	chime_rdm_free(&r);
+}
+
+/* Where nobody serves, connecting is refused; a UDP port that the kernel's SCTP does not have is an error that says what to set. */
+TEST(kernel_refusals_are_told)
+{
+	struct chime_rdm_config config = CHIME_RDM_CONFIG_INIT;
+	char why[256] = "";
+	chime_rdm *r = NULL;
+	need_kernel();
+	config.timeout_ns = 10 * CHIME_SEC;
+	config.why = why;
+	config.why_size = sizeof why;
+	chime_endpoint e = parse("rdm://127.0.0.1:9?" KERNEL);
+	CHECK_EQ(chime_rdm_connect(&r, &e, &config), -ECONNREFUSED);
+	CHECK(strstr(why, "refused") && strstr(why, "carrier=user"));
+	e = parse("rdm://127.0.0.1:9?udp=1234&" KERNEL);
+	CHECK(chime_rdm_serve(&r, &e, &config) < 0);
+	CHECK(strstr(why, "net.sctp.udp_port=1234"));
+}
+
+/* A peer that is killed in the middle: what it had not acknowledged is told by number. */
+TEST_LIMIT(kernel_tells_of_a_peer_that_is_gone, 60)
+{
+	struct chime_rdm_config config = CHIME_RDM_CONFIG_INIT;
+	chime_endpoint e;
+	uint32_t id = 0;
+	need_kernel();
+	config.timeout_ns = 20 * CHIME_SEC;
+	chime_rdm *s = serve("rdm://127.0.0.1:0?" KERNEL, &e);
+	chime_rdm *c = client_of(&e, &config);
+	CHECK_EQ(chime_rdm_send(c, "fetched by nobody", 17, NULL, NULL), 0);
+	CHECK_EQ(chime_rdm_flush(c, 10 * CHIME_SEC), 0);
+	chime_rdm_free(&s); /* aborts: data is unread */
+	CHECK_EQ(next(c, CHIME_RDM_DOWN).why, -ECONNRESET);
+	CHECK_EQ(chime_rdm_send(c, "to nobody", 9, NULL, &id), 0);
+	struct chime_rdm_event ev = next(c, CHIME_RDM_UNDELIVERED);
+	CHECK_EQ(ev.id, id);
+	chime_rdm_free(&c);
+}
+
+/* count numbered messages, a window of them at a time, each echoed once by the other stack. */
+static void ask(chime_rdm *c, unsigned count)
+{
+	unsigned char *seen = calloc(1, count), bytes[600];
+	unsigned sent = 0, got = 0;
+	while (got < count) {
+		struct chime_rdm_event ev;
+		while (sent < count && sent - got < 64) {
+			memset(bytes, (int)sent, sizeof bytes);
+			memcpy(bytes, &sent, sizeof sent);
+			CHECK_EQ(chime_rdm_send(c, bytes, sizeof bytes, NULL, NULL), 0);
+			sent++;
+		}
+		CHECK_EQ(chime_rdm_receive(c, &ev), 0);
+		CHECK_EQ(ev.kind, CHIME_RDM_MESSAGE);
+		unsigned n;
+		CHECK_EQ(ev.len, sizeof bytes);
+		memcpy(&n, ev.data, sizeof n);
+		CHECK(n < count);
+		CHECK_EQ(seen[n], 0);
+		CHECK_EQ(ev.data[sizeof bytes - 1], n & 0xff);
+		seen[n] = 1;
+		got++;
+	}
+	free(seen);
+}
+
+/* One stack serves, the other asks, through UDP in the form of RFC 6951; the wire loses both ways. */
+static void between(const char *serves, const char *asks, int percent, unsigned count)
+{
+	struct chime_rdm_config config = CHIME_RDM_CONFIG_INIT;
+	chime_endpoint e, to;
+	struct echo s;
+	char text[128];
+	need_kernel();
+	if (chime_rdm_available(CHIME_RDM_USER) < 0)
+		SKIP("this build has no libusrsctp");
+	lossy_namespace(percent);
+	echo_start(&s, serves, &e);
+	snprintf(text, sizeof text, asks, e.port);
+	to = parse(text);
+	config.timeout_ns = 60 * CHIME_SEC;
+	chime_rdm *c = client_of(&to, &config);
+	CHECK_NE(chime_rdm_carrier(c), chime_rdm_carrier(s.r));
+	int64_t begin = test_now();
+	ask(c, count);
+	fprintf(stderr, "# %s asked %s, %d %% lost each way: %u messages in %.1f s\n", chime_rdm_carried_by(c),
+		chime_rdm_carried_by(s.r), percent, count, (double)(test_now() - begin) / 1e9);
+	CHECK_EQ(chime_rdm_close(c, 20 * CHIME_SEC), 0);
+	chime_rdm_free(&c);
+	echo_end(&s);
+}
+
+/* Nothing is lost between our stack and the kernel's, whoever asks, unordered and ordered. */
+TEST_LIMIT(user_asks_kernel, 100)
+{
+	between("rdm://127.0.0.1:0?udp=9899&" KERNEL, "rdm://127.0.0.1:%d?udp=9899&carrier=user", 0, 10000);
+}
+
+TEST_LIMIT(kernel_asks_user, 100)
+{
+	between("rdm://127.0.0.1:0?udp=9898&carrier=user", "rdm://127.0.0.1:%d?udp=9898&" KERNEL, 0, 10000);
+}
+
+TEST_LIMIT(user_asks_kernel_with_loss, 100)
+{
+	between("rdm://127.0.0.1:0?udp=9899&" KERNEL, "rdm://127.0.0.1:%d?udp=9899&carrier=user", 5, 2000);
+}
+
+TEST_LIMIT(kernel_asks_user_with_loss, 100)
+{
+	between("rdm://127.0.0.1:0?udp=9898&carrier=user", "rdm://127.0.0.1:%d?udp=9898&" KERNEL, 5, 2000);
+}
+
+TEST_LIMIT(user_asks_kernel_in_order_over_ipv6_with_loss, 100)
+{
+	between("sctp+seqpacket://[::1]:0?udp=9899&" KERNEL, "sctp+seqpacket://[::1]:%d?udp=9899&carrier=user", 5,
+		2000);
+}
+
+TEST_LIMIT(kernel_asks_user_in_order_over_ipv6_with_loss, 100)
+{
+	between("sctp+seqpacket://[::1]:0?udp=9898&carrier=user", "sctp+seqpacket://[::1]:%d?udp=9898&" KERNEL, 5,
+		2000);
+}
+
+TEST_MAIN()
