@@ -4,6 +4,7 @@
 #include <chime/clock.h>
 #include <chime/connect.h>
 #include <chime/error.h>
+#include <chime/rdm.h>
 #include <chime/sock.h>
 
 #include <errno.h>
@@ -116,6 +117,52 @@ static bool ask_messages(chime_sock *s, unsigned count, struct trouble *t)
 	return good;
 }
 
+static bool hear_reliable(chime_rdm *r, unsigned count, unsigned char *heard, struct trouble *t)
+{
+	struct chime_rdm_event ev;
+	char text[STAMP + LINE + 1];
+	unsigned n;
+	do {
+		int err = chime_rdm_receive(r, &ev);
+		if (err < 0)
+			return trouble(t, "answer: %s", chime_strerror(err));
+		if (ev.kind == CHIME_RDM_UNDELIVERED)
+			return trouble(t, "message %u was not delivered: %s", ev.id, chime_strerror(ev.why));
+	} while (ev.kind != CHIME_RDM_MESSAGE);
+	snprintf(text, sizeof text, "%.*s", (int)ev.len, (const char *)ev.data);
+	if (ev.len <= STAMP || sscanf(text + STAMP, "question %u.", &n) != 1 || n >= count)
+		return trouble(t, "an answer of %zu bytes is \"%s\"", ev.len, text);
+	if (heard[n]++)
+		return trouble(t, "question %u was answered twice", n);
+	return true;
+}
+
+static bool ask_reliable(const chime_endpoint *e, unsigned count, struct trouble *t)
+{
+	struct chime_rdm_config config = CHIME_RDM_CONFIG_INIT;
+	unsigned char *heard = calloc(count, 1);
+	unsigned asked = 0, answered = 0;
+	chime_rdm *r = NULL;
+	config.timeout_ns = LIMIT;
+	config.why = t->why;
+	config.why_size = sizeof t->why;
+	bool good = heard && chime_rdm_connect(&r, e, &config) == 0;
+	while (good && answered < count) {
+		if (asked < count && asked - answered < WINDOW) {
+			char q[LINE];
+			int err = chime_rdm_send(r, q, question(q, asked), NULL, NULL);
+			good = err == 0 || trouble(t, "sending question %u: %s", asked, chime_strerror(err));
+			asked++;
+			continue;
+		}
+		good = hear_reliable(r, count, heard, t);
+		answered += good;
+	}
+	chime_rdm_free(&r);
+	free(heard);
+	return good;
+}
+
 bool ask_by_library(const char *endpoint, unsigned count, struct trouble *t)
 {
 	struct chime_connect_config config = CHIME_CONNECT_CONFIG_INIT;
@@ -127,6 +174,8 @@ bool ask_by_library(const char *endpoint, unsigned count, struct trouble *t)
 	config.why_size = sizeof t->why;
 	if (chime_endpoint_parse(&e, endpoint, NULL, NULL, &error) < 0)
 		return trouble(t, "%s", error.message);
+	if (e.scheme == CHIME_RDM || e.scheme == CHIME_SCTP_SEQPACKET)
+		return ask_reliable(&e, count, t);
 	if (chime_connect_endpoint(&s, &e, &config) < 0)
 		return false;
 	chime_set_timeout(s, LIMIT);

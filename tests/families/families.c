@@ -13,6 +13,7 @@
 
 #include <chime/error.h>
 #include <chime/kind.h>
+#include <chime/rdm.h>
 #include <chime/server.h>
 
 #include <errno.h>
@@ -45,16 +46,16 @@ static const struct row {
 	{ FAMILY(AF_INET), FAMILY(SOCK_DGRAM), "udp4", "://127.0.0.1:0?rate=0" },
 	{ FAMILY(AF_INET), FAMILY(SOCK_DGRAM), "udplite4", "://127.0.0.1:0?rate=0&coverage=8" },
 	{ FAMILY(AF_INET), FAMILY(SOCK_RAW), "ip4", "://127.0.0.1/253?rate=0" },
-	{ FAMILY(AF_INET), FAMILY(SOCK_RDM), "rdm4", "://127.0.0.1:0" },
-	{ FAMILY(AF_INET), FAMILY(SOCK_SEQPACKET), "sctp+seqpacket4", "://127.0.0.1:0" },
+	{ FAMILY(AF_INET), FAMILY(SOCK_RDM), "rdm4", "://127.0.0.1:0?udp=0" },
+	{ FAMILY(AF_INET), FAMILY(SOCK_SEQPACKET), "sctp+seqpacket4", "://127.0.0.1:0?udp=0" },
 	{ FAMILY(AF_INET6), FAMILY(SOCK_STREAM), "tcp6", "://[::1]:0" },
 	{ FAMILY(AF_INET6), FAMILY(SOCK_STREAM), "mptcp6", "://[::1]:0" },
 	{ FAMILY(AF_INET6), FAMILY(SOCK_STREAM), "sctp6", "://[::1]:0" },
 	{ FAMILY(AF_INET6), FAMILY(SOCK_DGRAM), "udp6", "://[::1]:0?rate=0" },
 	{ FAMILY(AF_INET6), FAMILY(SOCK_DGRAM), "udplite6", "://[::1]:0?rate=0&coverage=8" },
 	{ FAMILY(AF_INET6), FAMILY(SOCK_RAW), "ip6", "://[::1]/253?rate=0" },
-	{ FAMILY(AF_INET6), FAMILY(SOCK_RDM), "rdm6", "://[::1]:0" },
-	{ FAMILY(AF_INET6), FAMILY(SOCK_SEQPACKET), "sctp+seqpacket6", "://[::1]:0" },
+	{ FAMILY(AF_INET6), FAMILY(SOCK_RDM), "rdm6", "://[::1]:0?udp=0" },
+	{ FAMILY(AF_INET6), FAMILY(SOCK_SEQPACKET), "sctp+seqpacket6", "://[::1]:0?udp=0" },
 	{ FAMILY(AF_UNIX), FAMILY(SOCK_STREAM), "unix", ":$D/s" },
 	{ FAMILY(AF_UNIX), FAMILY(SOCK_DGRAM), "unix+dgram", ":$D/s" },
 	{ FAMILY(AF_UNIX), FAMILY(SOCK_RAW), NULL, NULL },
@@ -120,6 +121,18 @@ struct trial {
 	unsigned count;
 };
 
+/* Reliable messages over IP: by the kernel's SCTP, or in UDP; then the port is in the query. */
+static bool carried(const struct row *r)
+{
+	return r->scheme && (!strncmp(r->scheme, "rdm", 3) || !strncmp(r->scheme, "sctp+seqpacket", 14));
+}
+
+/* How much of an endpoint that is served is for who talks to it: what stands behind may be the server's own. */
+static size_t place_len(const struct row *r, const char *at)
+{
+	return strcspn(at, carried(r) ? " \n" : "?\n");
+}
+
 static bool by_library(const struct trial *c, struct trouble *t)
 {
 	struct chime_server_config config = CHIME_SERVER_CONFIG_INIT;
@@ -134,7 +147,7 @@ static bool by_library(const struct trial *c, struct trouble *t)
 	good = good && (chime_server_start(s) == 0 || trouble(t, "%s", chime_server_why(s)));
 	if (good) {
 		chime_endpoint_print(chime_server_endpoint(s, 0), at, sizeof at);
-		at[strcspn(at, "?")] = 0;
+		at[place_len(c->row, at)] = 0;
 		good = ask_by_library(at, c->count, t);
 		chime_server_stop(s);
 		int err = chime_server_wait(s, 10 * CHIME_SEC);
@@ -177,7 +190,7 @@ static pid_t start_serve(const struct trial *c, char *at, size_t size, struct tr
 	close(fds[0]);
 	if (ready) {
 		ready += strlen("listening stamp ");
-		snprintf(at, size, "%.*s", (int)strcspn(ready, "?\n"), ready);
+		snprintf(at, size, "%.*s", (int)place_len(c->row, ready), ready);
 		return pid;
 	}
 	trouble(t, "chime serve does not serve: %s", said);
@@ -283,7 +296,7 @@ static void try_row(const struct row *r, unsigned count, struct counts *counts)
 		}
 		endpoint_of(r, endpoint, sizeof endpoint);
 	}
-	int err = lacks(r, r->scheme ? &e : NULL, &said);
+	int err = carried(r) && chime_rdm_available(CHIME_RDM_AUTO) == 0 ? 0 : lacks(r, r->scheme ? &e : NULL, &said);
 	if (err == 0 && r->scheme)
 		try_ways(r, endpoint, count, counts);
 	else
