@@ -131,9 +131,22 @@ static int close_up(struct talk *t, int lost)
 	return EXIT_PEER;
 }
 
+/* Whether the end of our direction leaves the server's open. SCTP and TIPC end both: what was not yet answered never would be. */
+static bool has_halves(const struct talk *t)
+{
+	return t->to.scheme != CHIME_SCTP && t->scheme->family != AF_TIPC;
+}
+
+/* How long the server may say nothing when we have said all and cannot tell it, in milliseconds; -1 for ever. */
+static int quiet_ms(const struct talk *t)
+{
+	int64_t ms = t->opts.timeout_ns / CHIME_MSEC;
+	return t->opts.timeout_ns == CHIME_FOREVER || ms > INT_MAX ? -1 : (int)ms;
+}
+
 int talk_raw(struct talk *t)
 {
-	bool half_closed = false;
+	bool half_closed = false, halves = has_halves(t);
 	struct stat st;
 	output_blocks = fstat(STDOUT_FILENO, &st) < 0 || !S_ISREG(st.st_mode);
 	int lost = 0; /* why the server takes nothing more */
@@ -149,10 +162,13 @@ int talk_raw(struct talk *t)
 			p[1].events |= POLLOUT;
 		if (!p[1].events)
 			p[1].fd = -1;
-		if (poll(p, 3, -1) < 0 && errno != EINTR) {
+		int n = poll(p, 3, !halves && up.ended && !up.used ? quiet_ms(t) : -1);
+		if (n < 0 && errno != EINTR) {
 			complain("talk", "poll: %s", strerror(errno));
 			return EXIT_SYSTEM;
 		}
+		if (n == 0)
+			break;
 		if (p[0].revents && !read_input())
 			return EXIT_SYSTEM;
 		if (p[1].revents & ~POLLOUT && p[1].events & POLLIN) {
@@ -162,7 +178,7 @@ int talk_raw(struct talk *t)
 		}
 		if (p[1].revents & POLLOUT && up.used && !lost)
 			lost = send_up(t);
-		if (up.ended && !up.used && !half_closed && !lost) {
+		if (up.ended && !up.used && !half_closed && halves && !lost) {
 			half_closed = true;
 			chime_shutdown(t->sock, SHUT_WR);
 		}
