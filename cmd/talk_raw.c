@@ -80,7 +80,7 @@ static int receive(struct talk *t)
 /* up to the server. 0, or the error. */
 static int send_up(struct talk *t)
 {
-	ssize_t n = chime_send(t->sock, up.bytes + up.first, up.used, 0);
+	ssize_t n = talk_wire_send(t, up.bytes + up.first, up.used);
 	if (n == -EAGAIN || n == -EINTR)
 		return 0;
 	if (n < 0)

@@ -73,6 +73,8 @@ static ssize_t send_reliable(struct talk *t, const void *bytes, size_t len)
 	return err < 0 ? err : (ssize_t)len;
 }
 
+#define SCTP_MOST 32768 /* of a stream at once: SCTP takes all of it or nothing, and never more than its buffer holds */
+
 int talk_wire_open(struct talk *t)
 {
 	struct talk_wire *w = &t->wire;
@@ -130,6 +132,8 @@ ssize_t talk_wire_send(struct talk *t, const void *bytes, size_t len)
 		return send_echo(t, bytes, len);
 	if (w->many)
 		return chime_sendto(t->sock, bytes, len, 0, &w->to);
+	if (t->to.scheme == CHIME_SCTP && len > SCTP_MOST)
+		len = SCTP_MOST;
 	ssize_t n = chime_send(t->sock, bytes, len, 0);
 	w->own_copy = n >= 0 && w->heard_by_us;
 	return n;

@@ -40,9 +40,11 @@ enum op_flag {
 	OP_EXCLUSIVE = 2,  /* accept: the listener is shared by workers, wake one of them (EPOLLEXCLUSIVE) */
 	OP_NOWAIT = 4,     /* accept, receive: report what is there now, then end with -EAGAIN; send: end so if it would
 			      block, and where caps.inline_send at once: submit() returns 1 */
-	OP_RETURNS = 32,   /* receive messages: those of our own that could not be delivered are wanted (TIPC) */
-	OP_BARE = 16,      /* send messages: the socket (RDS) knows no flags: each in a call of its own, without any */
-	OP_PKTINFO = 8,    /* receive messages: the local address is wanted (set IP_PKTINFO, IPV6_RECVPKTINFO before) */
+	OP_PIECES =
+		64, /* send on a stream: SCTP takes what one call has as a whole or not at all, so in pieces that it takes */
+	OP_RETURNS = 32, /* receive messages: those of our own that could not be delivered are wanted (TIPC) */
+	OP_BARE = 16,    /* send messages: the socket (RDS) knows no flags: each in a call of its own, without any */
+	OP_PKTINFO = 8,  /* receive messages: the local address is wanted (set IP_PKTINFO, IPV6_RECVPKTINFO before) */
 };
 
 /* A message of a datagram socket, received or to be sent. */

@@ -234,7 +234,7 @@ static inline int send_at_once(struct conn *c, struct chime_reply *r)
 {
 	struct chime_worker *w = c->base.worker;
 	struct op op = { .fd = c->base.fd, .kind = OP_SEND, .flags = OP_NOWAIT, .n = (uint16_t)r->n, .u.iov = r->iov };
-	if (c->pending || !w->loop.caps.inline_send)
+	if (c->pending || c->base.pieces || !w->loop.caps.inline_send)
 		return -EAGAIN;
 	int res = op_submit(&w->loop, &op);
 	assert(res != 0);
@@ -559,6 +559,7 @@ struct conn *chime__conn_new(struct chime_worker *w, const struct served *served
 	c->base.fd = fd;
 	c->base.timed = timed;
 	c->base.message = type == SOCK_SEQPACKET;
+	c->base.pieces = served->endpoint.scheme == CHIME_SCTP;
 	w->last_id += w->config->workers;
 	c->id = w->last_id;
 	if (chime__worker_insert(w, c) < 0) {

@@ -383,7 +383,7 @@ int chime__pending_pump(struct conn *c)
 			     b = b->next)
 				p->iov[p->out.n++] = (struct iovec){ b->data + b->sent, b->len - b->sent };
 		}
-		p->out.flags = p->full ? OP_WAIT_FIRST : 0;
+		p->out.flags = (p->full ? OP_WAIT_FIRST : 0) | (c->base.pieces ? OP_PIECES : 0);
 		int res = op_submit(&w->loop, &p->out);
 		if (res == 0)
 			break;

@@ -50,6 +50,7 @@ struct chime_conn {
 	bool reset : 1;       /* CLOSING: with a reset */
 	bool owed : 1;        /* .closed will be called */
 	bool message : 1;     /* boundaries are kept: seqpacket */
+	bool pieces : 1;      /* sends are OP_PIECES: SCTP */
 };
 
 struct conn;

@@ -34,4 +34,27 @@ TEST(raw_waits_for_answers_on_tipc)
 	raw_has_its_answers(AF_TIPC, 0, "tipc://700001:1", "tipc");
 }
 
+/* Answers of many times the socket's buffer, which SCTP never takes at once. */
+TEST(raw_has_long_answers_on_sctp)
+{
+	struct program server = { 0 }, p = { 0 };
+	static char line[40000];
+	char at[256];
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, IPPROTO_SCTP);
+	if (fd < 0)
+		SKIP("no such sockets, %s: needs sctp", strerror(errno));
+	close(fd);
+	memset(line, 'x', sizeof line);
+	serve(&server, "sctp://127.0.0.1:0?chunk=1", at);
+	START(&p, "talk", "--raw", "--timeout", "2s", at);
+	program_say(&p, line, sizeof line);
+	program_end_input(&p);
+	CHECK_EQ(program_wait(&p), 0);
+	CHECK_EQ(p.said.len, 25 * sizeof line);
+	for (size_t i = 0; i < sizeof line; i++)
+		CHECK_EQ(said(&p)[25 * i + 24], 'x');
+	program_forget(&p);
+	server_end(&server);
+}
+
 TEST_MAIN()

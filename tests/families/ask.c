@@ -21,7 +21,7 @@
 #define STAMP 24               /* bytes of ctime */
 #define WINDOW 16              /* messages on their way at once */
 #define LINE 32                /* the longest question */
-#define LIMIT (20 * CHIME_SEC) /* for one answer: loss makes some late */
+#define LIMIT (60 * CHIME_SEC) /* for one answer: what TCP under RDS loses again and again comes late */
 
 bool trouble(struct trouble *t, const char *fmt, ...)
 {

@@ -696,7 +696,8 @@ TEST_EACH_WORLD(a_short_send_reports_what_was_taken, STREAM)
 	world_narrow(e.fd, e.peer);
 	for (size_t i = 0; i < sizeof big; i++)
 		big[i] = (unsigned char)(i * 31 % 251);
-	int res = send_pieces(&s, e.fd, 0, iov, kind->family == AF_TIPC ? 2 : 3);
+	int flags = kind->proto == IPPROTO_SCTP ? OP_PIECES : 0;
+	int res = send_pieces(&s, e.fd, flags, iov, kind->family == AF_TIPC ? 2 : 3);
 	CHECK_IN(res, 1, (int)sizeof big - 1);
 	world_take_all(e.peer, got, (size_t)res);
 	CHECK_MEM(got, big, (size_t)res);

@@ -185,7 +185,7 @@ bool chime__ready_read(struct ready *rd, struct loop *lp, struct op *op, bool su
 int chime__ready_write(const struct op *op)
 {
 	for (;;) {
-		int res = op->kind == OP_SEND        ? send_iov(op)
+		int res = op->kind == OP_SEND        ? (op->flags & OP_PIECES ? chime__send_pieces(op) : send_iov(op))
 			  : op->kind == OP_SEND_MSGS ? chime__send_msgs(op)
 						     : chime__connect_result(op->fd);
 		if (res != -EINTR)

@@ -11,6 +11,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#define CUT_IOVS 64
+#define CUT_MOST 32768    /* of a buffer of 200 KB: more at once would wait for more room */
 #define RETURNS_ROOM 2048 /* of a buffer, for control messages: TIPC sends back at most 1024 bytes of a message */
 
 ssize_t chime__recvmsg(int fd, struct msghdr *msg)
@@ -37,6 +39,48 @@ static void set_source(struct msghdr *h, void *control, const struct op_msg *m)
 		memcpy(CMSG_DATA(c), &info, sizeof info);
 		h->msg_controllen = CMSG_SPACE(sizeof info);
 	}
+}
+
+/* The bytes of op from there on, at most so many; how many pieces, *bytes in all. */
+static unsigned cut_out(const struct op *op, size_t from, size_t most, struct iovec out[CUT_IOVS], size_t *bytes)
+{
+	unsigned n = 0;
+	*bytes = 0;
+	for (unsigned i = 0; i < op->n && n < CUT_IOVS && *bytes < most; i++) {
+		struct iovec v = op->u.iov[i];
+		size_t skip = from < v.iov_len ? from : v.iov_len;
+		from -= skip;
+		v.iov_base = (char *)v.iov_base + skip;
+		v.iov_len -= skip;
+		if (v.iov_len > most - *bytes)
+			v.iov_len = most - *bytes;
+		if (v.iov_len == 0)
+			continue;
+		*bytes += v.iov_len;
+		out[n++] = v;
+	}
+	return n;
+}
+
+/* By halves down to a byte, so that where there is any room at all it is filled: poll(2) says so then, and must not be wrong. */
+int chime__send_pieces(const struct op *op)
+{
+	struct iovec iov[CUT_IOVS];
+	size_t sent = 0, most = CUT_MOST, bytes;
+	for (;;) {
+		struct msghdr msg = { .msg_iov = iov };
+		msg.msg_iovlen = cut_out(op, sent, most, iov, &bytes);
+		if (sent && !bytes)
+			break;
+		ssize_t n = sendmsg(op->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+		if (n > 0)
+			sent += (size_t)n;
+		else if (n == 0 || (errno != EAGAIN && errno != EMSGSIZE) || bytes <= 1)
+			break;
+		else
+			most = bytes / 2;
+	}
+	return sent ? (int)sent : -errno;
 }
 
 /* RDS takes neither MSG_NOSIGNAL nor the MSG_BATCH that sendmmsg(2) sets. As that returns. */

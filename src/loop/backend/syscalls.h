@@ -56,6 +56,7 @@ static inline int send_iov(const struct op *op)
 }
 
 /* The same for OP_SEND_MSGS. */
+int chime__send_pieces(const struct op *op); /* OP_SEND with OP_PIECES */
 int chime__send_msgs(const struct op *op);
 
 /* One to connect: its descriptor or -errno. */

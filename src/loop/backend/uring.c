@@ -278,7 +278,7 @@ static int uring_open(struct loop *lp, void *arg)
 static bool polled(const struct op *op)
 {
 	return op->kind == OP_RECV_MSG || op->kind == OP_RECV_MSGS || op->kind == OP_POLL || op->kind == OP_SEND_MSGS ||
-	       (op->kind == OP_RECV && op->prepared == IN_BULK);
+	       (op->kind == OP_RECV && op->prepared == IN_BULK) || (op->kind == OP_SEND && op->flags & OP_PIECES);
 }
 
 static void prep_send(struct uring *u, struct io_uring_sqe *sqe, struct op *op)
@@ -347,7 +347,7 @@ static int uring_submit(struct loop *lp, struct op *op)
 		chime__ready_now(&u->ready, op);
 		return 0;
 	}
-	if (op->kind == OP_SEND && !(op->flags & OP_WAIT_FIRST) && is_large(op)) {
+	if (op->kind == OP_SEND && !(op->flags & OP_WAIT_FIRST) && (op->flags & OP_PIECES || is_large(op))) {
 		op->res = chime__ready_write(op);
 		return 1;
 	}
