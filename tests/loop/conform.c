@@ -474,21 +474,24 @@ TEST_EACH_WORLD(the_longest_message_comes_and_goes_whole, MESSAGES | DATAGRAMS)
 	close_ends(&e);
 }
 
-/* A longer one is cut at the longest and marked; the one behind it is whole. */
+/* A longer one, be it by a byte, is cut at the longest and marked; the one behind it is whole. */
 TEST_EACH_WORLD(an_over_long_message_is_marked, MESSAGES | DATAGRAMS | OVER_LONG)
 {
-	static char big[CHIME_MESSAGE_MAX + 10];
+	static char big[CHIME_MESSAGE_MAX + 1000];
+	static const size_t more[] = { 1, 10, 1000 };
 	struct ends e;
 	struct seen s;
 	open_ends(&e);
-	start(&s, e.fd, receiving(), 0);
-	put(&e, big, sizeof big);
-	put(&e, "x", 1);
-	TURN_UNTIL(s.messages == 2);
-	CHECK_EQ(s.truncated, 1);
-	CHECK_EQ(s.longest, CHIME_MESSAGE_MAX);
-	CHECK_EQ(s.total, CHIME_MESSAGE_MAX + 1);
-	end_op(&s);
+	for (unsigned i = 0; i < 3; i++) {
+		start(&s, e.fd, receiving(), 0);
+		put(&e, big, CHIME_MESSAGE_MAX + more[i]);
+		put(&e, "x", 1);
+		TURN_UNTIL(s.messages == 2);
+		CHECK_EQ(s.truncated, 1);
+		CHECK_EQ(s.longest, CHIME_MESSAGE_MAX);
+		CHECK_EQ(s.total, CHIME_MESSAGE_MAX + 1);
+		end_op(&s);
+	}
 	close_ends(&e);
 }
 
