@@ -335,8 +335,9 @@ int chime_stamp_read(const void *bytes, size_t len, enum chime_stamp_format form
 /* Whether so many stamps of ours stand at the beginning, in whatever formats. Bare digits are one only so near to now. */
 static bool begins_with_stamps(unsigned count, const unsigned char *bytes, size_t len, int64_t now_ns, int64_t near_ns)
 {
-	if (len == 0 || !(bytes[0] <= '9' || memchr("FMSTW", bytes[0], 5))) /* most often: no digit, no sign, no day */
-		return false;
+	static const char days[] = { 'F', 'M', 'S', 'T', 'W' };
+	if (len == 0 || !(bytes[0] <= '9' || memchr(days, bytes[0], sizeof days)))
+		return false; /* most often: no digit, no sign, no day */
 	for (int format = 0; format < CHIME_STAMP_FORMATS; format++) {
 		int64_t t, precision;
 		bool utc;
