@@ -1,4 +1,4 @@
-/* What holds on every backend of the kernel and is of the kernel only: descriptors, hang-ups, threads. The table: conform.c. */
+/* What holds on every backend of the kernel and is of the kernel only: descriptors, hang-ups, threads. The table: conform_*.c. */
 #include "loop/each_backend.h"
 
 #include "loop/loop.h"

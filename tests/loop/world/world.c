@@ -76,18 +76,13 @@ static void add(char *name, const char *file, void (*run)(void), const void *arg
 	test_register(t);
 }
 
-/* Once a kind, not once a case, it is said that the kernel has none. */
-static bool have(const struct kind *k, const char *file)
+void world_tell_missing(const char *file)
 {
-	static bool told[KINDS];
-	char *name;
-	if (!missing(k))
-		return true;
-	if (!told[k - kinds]) {
-		told[k - kinds] = true;
-		add(asprintf(&name, "every_case_%s", k->name) < 0 ? NULL : name, file, skip_missing, k);
+	for (const struct kind *k = kinds; k < kinds + KINDS; k++) {
+		char *name;
+		if (missing(k))
+			add(asprintf(&name, "every_case_%s", k->name) < 0 ? NULL : name, file, skip_missing, k);
 	}
-	return false;
 }
 
 static void add_case(const char *name, const char *file, void (*run)(void), const struct backend *b,
@@ -110,7 +105,7 @@ void world_register(const char *name, const char *file, void (*run)(void), unsig
 			add_case(name, file, run, backends[b], NULL);
 		for (unsigned k = 0; k < KINDS; k++)
 			if (kinds[k].form & forms && !(forms & ~FORMS & ~kinds[k].has) &&
-			    (of_sim ? kinds[k].sim : have(&kinds[k], file)))
+			    (of_sim ? kinds[k].sim : !missing(&kinds[k])))
 				add_case(name, file, run, backends[b], &kinds[k]);
 	}
 }

@@ -59,6 +59,14 @@ void world_register(const char *name, const char *file, void (*run)(void), unsig
 	}                                                                                                              \
 	static void name(void)
 
+/* In one program of the suite: what this kernel has not is said once, as a skip with the module that would bring it. */
+void world_tell_missing(const char *file);
+#define WORLD_TELLS_MISSING()                                                                                          \
+	__attribute__((constructor)) static void register_missing(void)                                                \
+	{                                                                                                              \
+		world_tell_missing(__FILE__);                                                                          \
+	}
+
 /* ---- the world of the running case ---- */
 
 extern struct loop lp;
