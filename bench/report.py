@@ -107,6 +107,9 @@ class Verdicts:
         if bulk in cells:
             bare = best(cells[bulk], [BARE, BARE_URING], "rate")
             self.compare(4, bulk, "answers/s", "rate", bare, BARE, 0.95, 0.95)
+            if self.default != URING:
+                r = statistics.median(ratios(cells[bulk], URING, BARE_URING, "rate"))
+                self.add(4, f"{bulk}, --backend uring", "answers/s", ">= 0.95", f"{r:.2f} of {BARE_URING}", "-", r >= 0.95, True)
             if LIBEVENT in cells[bulk]:
                 self.compare(4, bulk, "answers/s", "rate", LIBEVENT, LIBEVENT, 6, 6)
         for spin in ("1 x 16 B, --spin", "1 x 16 B, --spin, load too"):

@@ -307,7 +307,8 @@ static int epoll_wait_(struct loop *lp, int64_t timeout_ns)
 		ms = 0;
 	else if (timeout_ns >= 0)
 		ms = timeout_ns > INT_MAX * 1000000ll ? INT_MAX : (int)((timeout_ns + 999999) / 1000000);
-	int n = epoll_wait(ep->fd, ep->events, EVENTS, ms);
+	/* epoll_wait(2), without the C library's cancellation point: see recv_now(). */
+	int n = (int)syscall(SYS_epoll_pwait, ep->fd, ep->events, EVENTS, ms, NULL, 0);
 	if (n < 0 && errno != EINTR)
 		return -errno;
 	lp->now_ns = epoll_mono(lp);
