@@ -162,7 +162,10 @@ CHIME_API int chime_rdm_process(chime_rdm *r);
  * CHIME_ECLOSED. What comes meanwhile is kept, up to 1 MiB. */
 CHIME_API int chime_rdm_flush(chime_rdm *r, int64_t timeout_ns);
 
-/* Ends the association with a peer (NULL: every one): after what was sent is delivered, or (abort) at once. The end is told as CHIME_RDM_DOWN. -ENOTCONN. */
+/*
+ * Ends the association with a peer (NULL: every one): after what was sent is delivered, or (abort) at once. The end is told as
+ * CHIME_RDM_DOWN. Never waits. -ENOTCONN; -EINVAL: it is being made, and cannot be aborted.
+ */
 CHIME_API int chime_rdm_end(chime_rdm *r, const struct chime_rdm_peer *peer, bool abort);
 
 /* ---- counters ---- */

@@ -27,6 +27,7 @@
 #define TICK_FAST_NS (10 * CHIME_MSEC)
 #define TICK_SLOW_NS (250 * CHIME_MSEC) /* nothing is under way: only heartbeats and ends of idle associations */
 #define BUSY_NS CHIME_SEC
+#define SWEEP_NS CHIME_SEC
 #define CHECK_NS (100 * CHIME_MSEC) /* how often it is asked whether all is acknowledged, where that was not said */
 #define UDP_BUFFER (4 << 20)        /* asked for; the kernel cuts it to rmem_max and wmem_max */
 #define CHUNK_COOKIE_ECHO 10
@@ -62,7 +63,7 @@ struct user {
 	int timer_fd;
 	int64_t period_ns; /* as the timer is set */
 	int64_t busy_ns;   /* when something last came or went */
-	int64_t checked_ns;
+	int64_t checked_ns, swept_ns;
 	struct strangers strangers;
 	struct path current;
 	unsigned out_count;
@@ -410,6 +411,25 @@ static void take_all(struct user *u)
 	}
 }
 
+/*
+ * libusrsctp does not tell of every association that it ends (of one that broke the protocol it may not): what it does not know any
+ * more is over, once all that it had to tell is taken.
+ */
+static void sweep_one(struct chime_rdm *r, struct rdm_assoc *a)
+{
+	struct user *u = r->impl;
+	if (chime__stack_assoc(u->stack, a->path, (uint16_t)chime_addr_port(&a->peer.addr)) != a->id)
+		forget(u, a, -ECONNRESET);
+}
+
+static void sweep(struct user *u)
+{
+	u->r->stirred = true;
+	take_all(u);
+	if (!u->r->stirred)
+		chime__rdm_each(u->r, sweep_one);
+}
+
 /* ---- packets in ---- */
 
 /*
@@ -552,6 +572,10 @@ static void user_serve(struct chime_rdm *r)
 		u->checked_ns = now_ns;
 		chime__rdm_recheck(r);
 	}
+	if (now_ns - u->swept_ns >= SWEEP_NS && r->assocs.count) {
+		u->swept_ns = now_ns;
+		sweep(u);
+	}
 	set_period(u, now_ns);
 	leave_stack(u);
 }
@@ -612,6 +636,8 @@ static int user_end(struct chime_rdm *r, struct rdm_assoc *a, bool abort)
 	if (abort && !a->why)
 		a->why = -ECONNABORTED;
 	int err = chime__stack_end(u->stack, a->path, (uint16_t)chime_addr_port(&a->peer.addr), abort);
+	if (err < 0 && abort)
+		sweep_one(r, a);
 	u->busy_ns = chime_now_mono();
 	set_period(u, u->busy_ns);
 	leave_stack(u);
