@@ -19,6 +19,7 @@
  * entry shall not hold up the others), CLAMP (small machines).
  */
 #include "loop/backend/ready.h"
+#include "loop/backend/ring_bufs.h"
 
 #include <assert.h>
 #include <chime/service.h>
@@ -34,12 +35,8 @@
 
 #define ENTRIES 1024 /* submissions in a turn; more go in by themselves when it is full */
 #define CQ_FACTOR 8
-#define RING_BUFS 512    /* a turn's receives; with too few of them, many wait for one (tests/loop/uring.c) */
-#define RING_ROOM 32768  /* bytes of each */
-#define LARGE 8192       /* bytes of a send that is not queued */
-#define AGAIN_NS 1000000 /* until what the kernel did not take is tried again */
-#define GROUP 0          /* of buffers: there is one */
-#define DATA_ROOM (RING_ROOM)
+#define LARGE 8192                 /* bytes of a send that is not queued */
+#define AGAIN_NS 1000000           /* until what the kernel did not take is tried again */
 #define BULK_LEAST (RING_ROOM / 4) /* a receive in bulk that brings less was the last one */
 
 /* How a stream is received from: OP_RECV's op->prepared. */
@@ -61,10 +58,7 @@ struct uring {
 	int wake_fd;
 	uint64_t wake_count; /* what is read from it */
 
-	struct buf_pool pool;
-	struct io_uring_buf_ring *br;
-	struct buf *bufs[RING_BUFS]; /* by their number */
-	unsigned br_free;            /* in the kernel's hands */
+	struct ring_bufs bufs;
 
 	struct msghdr msgs[ENTRIES]; /* for sends of several pieces, until they are submitted */
 	unsigned msgs_used;
@@ -167,57 +161,6 @@ static bool take_out(struct op **list, const struct op *op)
 	return false;
 }
 
-/* ---- buffers ---- */
-
-static void give_buf(struct uring *u, struct buf *b)
-{
-	io_uring_buf_ring_add(u->br, b->data, DATA_ROOM, (unsigned short)b->id, RING_BUFS - 1, 0);
-	io_uring_buf_ring_advance(u->br, 1);
-	u->br_free++;
-}
-
-static void buf_back(struct buf_pool *pool, struct buf *b)
-{
-	give_buf((struct uring *)((char *)pool - offsetof(struct uring, pool)), b);
-}
-
-static int make_bufs(struct uring *u)
-{
-	size_t size = RING_BUFS * sizeof(struct io_uring_buf);
-	void *mem;
-	if (posix_memalign(&mem, 4096, size))
-		return -ENOMEM;
-	u->br = mem;
-	memset(mem, 0, size);
-	io_uring_buf_ring_init(u->br);
-	struct io_uring_buf_reg reg = { .ring_addr = (uintptr_t)mem, .ring_entries = RING_BUFS, .bgid = GROUP };
-	int err = io_uring_register_buf_ring(&u->ring, &reg, 0);
-	if (err < 0)
-		return err;
-	chime__buf_pool_init(&u->pool, DATA_ROOM, RING_BUFS);
-	for (unsigned i = 0; i < RING_BUFS; i++) {
-		struct buf *b = u->bufs[i] = chime__buf_get(&u->pool);
-		if (!b)
-			return -ENOMEM;
-		b->id = i;
-		give_buf(u, b);
-	}
-	u->pool.back = buf_back;
-	return 0;
-}
-
-static void free_bufs(struct uring *u)
-{
-	u->pool.back = NULL;
-	for (unsigned i = 0; i < RING_BUFS && u->bufs[i]; i++) {
-		assert(u->bufs[i]->refs <= 1);
-		u->bufs[i]->refs = 1;
-		buf_unref(u->bufs[i]);
-	}
-	chime__buf_pool_fini(&u->pool);
-	free(u->br);
-}
-
 /* ---- the loop's own wake ---- */
 
 static void start_wake(struct uring *u)
@@ -242,7 +185,7 @@ static void uring_shut(struct loop *lp)
 	struct uring *u = lp->impl;
 	if (u->ring.ring_fd > 0)
 		io_uring_queue_exit(&u->ring);
-	free_bufs(u);
+	chime__ring_bufs_fini(&u->bufs);
 	chime__ready_fini(&u->ready);
 	if (u->wake_fd >= 0)
 		close(u->wake_fd);
@@ -264,7 +207,7 @@ static int uring_open(struct loop *lp, void *arg)
 	if (err == 0)
 		err = make_ring(&u->ring, ENTRIES, IORING_SETUP_R_DISABLED);
 	if (err == 0)
-		err = make_bufs(u);
+		err = chime__ring_bufs_init(&u->bufs, &u->ring);
 	if (err == 0)
 		start_wake(u);
 	else
@@ -317,7 +260,7 @@ static void start(struct uring *u, struct op *op)
 	} else if (op->kind == OP_RECV) {
 		io_uring_prep_recv_multishot(sqe, op->fd, NULL, 0, 0);
 		sqe->flags |= IOSQE_BUFFER_SELECT;
-		sqe->buf_group = GROUP;
+		sqe->buf_group = RING_GROUP;
 	} else if (op->kind == OP_CONNECT) {
 		io_uring_prep_connect(sqe, op->fd, &op->u.to->u.sa, op->u.to->len);
 	} else {
@@ -457,13 +400,11 @@ static void on_recv(struct loop *lp, struct op *op, int res, unsigned flags)
 	bool more = flags & IORING_CQE_F_MORE;
 	struct buf *b = NULL;
 	if (flags & IORING_CQE_F_BUFFER) {
-		b = u->bufs[flags >> IORING_CQE_BUFFER_SHIFT];
-		b->refs = 1;
-		u->br_free--;
+		b = ring_bufs_take(&u->bufs, flags >> IORING_CQE_BUFFER_SHIFT);
 	}
 	if (res > 0) {
 		assert(b);
-		bool full = res == DATA_ROOM && op->prepared == INTO_RING;
+		bool full = res == RING_ROOM && op->prepared == INTO_RING;
 		bool on = report(lp, op, &(struct op_event){ .res = res, .buf = b }, true);
 		buf_unref(b);
 		if (on && full && more)
@@ -538,7 +479,7 @@ static void on_cqe(struct loop *lp, struct io_uring_cqe *cqe)
 static void restart_starved(struct loop *lp)
 {
 	struct uring *u = lp->impl;
-	for (unsigned n = u->br_free; n && u->starved; n--) {
+	for (unsigned n = u->bufs.free; n && u->starved; n--) {
 		struct op *op = u->starved;
 		u->starved = op->next;
 		go_on(lp, op);
