@@ -23,7 +23,6 @@
 
 /* What chime/rdm.h promises in front of a message is enough for a service. */
 _Static_assert(CHIME_HEADROOM <= 64, "a stamp fits in front of a message");
-_Static_assert(CHIME_RDM_MAX >= CHIME_MESSAGE_MAX + 4096, "the answer to the longest message fits");
 
 struct mailbox {
 	struct chime_conn base; /* .fd: a duplicate of the handle's descriptor */
