@@ -23,8 +23,9 @@
 #endif
 #endif
 
-static _Thread_local bool armed;
-static _Thread_local unsigned count;
+/* volatile: an optimizer knows what malloc(3) does, and that it looks at neither. */
+static _Thread_local volatile bool armed;
+static _Thread_local volatile unsigned count;
 
 #ifndef SANITIZED
 void *__libc_malloc(size_t size);
