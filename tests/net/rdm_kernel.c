@@ -37,7 +37,9 @@ static void lossy_namespace(int percent)
 	run("echo 9899 >/proc/sys/net/sctp/udp_port");
 	if (percent == 0)
 		return;
-	snprintf(command, sizeof command, "tc qdisc add dev lo root netem loss %d%% delay 1ms limit 100000", percent);
+	/* whole, because the shell of a small guest would take its own for it, which knows no netem */
+	snprintf(command, sizeof command, "/usr/sbin/tc qdisc add dev lo root netem loss %d%% delay 1ms limit 100000",
+		 percent);
 	run(command);
 }
 
