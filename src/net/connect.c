@@ -42,6 +42,19 @@ static void why_add(struct race *r, const char *text)
 	r->why_used += n > 0 ? (size_t)n : 0;
 }
 
+/*
+ * Whether the target is vsock's own machine. Bound to it, a socket connects there or, without the module vsock_loopback, not at
+ * all; unbound it would then ask the hypervisor for it.
+ */
+static bool stays_here(const struct chime_target *t)
+{
+	struct sockaddr_vm vm;
+	if (t->family != AF_VSOCK)
+		return false;
+	memcpy(&vm, &t->addr.u, sizeof(vm));
+	return vm.svm_cid == VMADDR_CID_LOCAL;
+}
+
 /* What is lacking in this kernel is told with what would bring it. */
 static void why_tried(struct race *r, int target, int err)
 {
@@ -58,6 +71,8 @@ static void why_tried(struct race *r, int target, int err)
 	why_add(r, chime_strerror(err));
 	if (kind && chime_kind_try(kind, text, sizeof(text)) < 0 && strchr(text, ';'))
 		why_add(r, strchr(text, ';'));
+	if (err == -EADDRNOTAVAIL && stays_here(t))
+		why_add(r, "; the kernel module vsock_loopback brings it (modprobe vsock_loopback)");
 	if ((err == -EPERM || err == -EACCES) && r->targets[target].type == SOCK_RAW)
 		why_add(r, ", raw sockets need CAP_NET_RAW or root");
 	if ((err == -EPERM || err == -EACCES) && r->scheme == CHIME_ICMP)
@@ -139,19 +154,6 @@ static int source_of(const struct chime_target *t, chime_addr *out)
 		chime_addr_set_port(out, 0);
 	close(fd);
 	return err;
-}
-
-/*
- * Whether the target is vsock's own machine. Bound to it, a socket connects there or, without the module vsock_loopback, not at
- * all; unbound it would then ask the hypervisor for it.
- */
-static bool stays_here(const struct chime_target *t)
-{
-	struct sockaddr_vm vm;
-	if (t->family != AF_VSOCK)
-		return false;
-	memcpy(&vm, &t->addr.u, sizeof(vm));
-	return vm.svm_cid == VMADDR_CID_LOCAL;
 }
 
 /* Datagrams and packets over IP, which the settings of groups are for. */

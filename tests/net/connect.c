@@ -524,6 +524,23 @@ TEST(endpoints_that_cannot_be_reached)
 	}
 }
 
+/* vsock's own machine is never asked outside of it; where this kernel cannot reach it, the module that would is named. */
+TEST(vsock_here_stays_here_and_names_its_module)
+{
+	chime_sock *s;
+	char why[256];
+	struct chime_connect_config config = CHIME_CONNECT_CONFIG_INIT;
+	config.why = why;
+	config.why_size = sizeof(why);
+	config.timeout_ns = 5 * CHIME_SEC;
+	int err = connect_text(&s, "vsock://1:4000000001", &config);
+	CHECK_PTR(s, NULL);
+	if (err == -ECONNRESET) /* it has vsock_loopback, and nobody listens */
+		return;
+	CHECK(err == -EADDRNOTAVAIL || err == -EAFNOSUPPORT);
+	CHECK(strstr(why, err == -EADDRNOTAVAIL ? "modprobe vsock_loopback" : "modprobe vsock"));
+}
+
 /* The order is for callers too: the first one's family first, in turn, each family's own order kept; too many are refused. */
 TEST(targets_are_ordered_for_others_too)
 {
