@@ -87,7 +87,7 @@ static void watch_bound(const chime_addr *a)
 static int connect_to(struct talk *t)
 {
 	char why[1024] = "";
-	chime_addr at;
+	chime_addr at = chime_addr_none();
 	struct chime_connect_config config = CHIME_CONNECT_CONFIG_INIT;
 	config.timeout_ns = t->opts.timeout_ns;
 	config.why = why;
