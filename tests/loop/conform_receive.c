@@ -2,6 +2,7 @@
 #include "loop/world/ops.h"
 
 #include <fcntl.h>
+#include <sys/socket.h>
 
 WORLD_TELLS_MISSING()
 
@@ -250,6 +251,87 @@ TEST_EACH_WORLD(a_poll_tells_and_takes_nothing, ANY)
 	TURN_UNTIL(s.total == 4);
 	CHECK_MEM(s.bytes, "here", 4);
 	end_op(&s);
+	close_ends(&e);
+}
+
+/* A poll that goes on is silent once all is read, and tells again when more comes; so does the next one. */
+TEST_EACH_WORLD(a_poll_tells_again_when_more_comes, ANY)
+{
+	struct ends e;
+	struct seen s, r;
+	char bytes[64];
+	open_ends(&e);
+	start(&s, e.fd, OP_POLL, 0);
+	put(&e, "one", 3);
+	TURN_UNTIL(s.reports > 0);
+	if (!simulated) { /* its sockets are read by operations only */
+		CHECK(recv(e.fd, bytes, sizeof bytes, MSG_DONTWAIT) >= 3);
+		turns(3); /* it may have been found readable before that */
+		int before = s.reports;
+		turns(3);
+		CHECK_EQ(s.reports, before);
+		put(&e, "two", 3);
+		TURN_UNTIL(s.reports > before);
+		CHECK_EQ(s.last, 1);
+		CHECK(!s.ended);
+	}
+	end_op(&s);
+	start(&r, e.fd, receiving(), 0);
+	TURN_UNTIL(r.total == 3);
+	CHECK_MEM(r.bytes, simulated ? "one" : "two", 3);
+	end_op(&r);
+	start(&s, e.fd, OP_POLL, 0);
+	turns(3);
+	CHECK_EQ(s.reports, 0);
+	put(&e, "three", 5);
+	TURN_UNTIL(s.reports > 0);
+	CHECK_EQ(s.last, 1);
+	end_op(&s);
+	close_ends(&e);
+}
+
+/* A cancelled poll ends once, in a wait and not inside cancel, with -ECANCELED; what comes afterwards is told to the next one. */
+TEST_EACH_WORLD(a_cancelled_poll_ends_once, ANY)
+{
+	struct ends e;
+	struct seen s, next;
+	open_ends(&e);
+	start(&s, e.fd, OP_POLL, 0);
+	turns(1);
+	end_op(&s);
+	CHECK_EQ(s.reports, 1);
+	CHECK(!op_running(&s.op));
+	put(&e, "late", 4);
+	turns(3);
+	CHECK_EQ(s.reports, 1);
+	start(&next, e.fd, OP_POLL, 0);
+	TURN_UNTIL(next.reports > 0);
+	CHECK_EQ(next.last, 1);
+	end_op(&next);
+	int reports = next.reports;
+	turns(3); /* it is still readable */
+	CHECK_EQ(next.reports, reports);
+	close_ends(&e);
+}
+
+/* The end of a connection is readable: a poll tells it, goes on until it is cancelled, and leaves the end to who receives. */
+TEST_EACH_WORLD(a_poll_tells_of_the_end_and_leaves_it, CONNECTED)
+{
+	struct ends e;
+	struct seen s;
+	open_ends(&e);
+	start(&s, e.fd, OP_POLL, 0);
+	turns(3);
+	CHECK_EQ(s.reports, 0);
+	world_end(e.peer);
+	TURN_UNTIL(s.reports > 0);
+	CHECK_EQ(s.last, 1);
+	CHECK(!s.ended);
+	end_op(&s);
+	start(&s, e.fd, receiving(), 0);
+	TURN_UNTIL(s.ended);
+	CHECK_EQ(s.last, 0);
+	CHECK_EQ(s.reports, 1);
 	close_ends(&e);
 }
 
