@@ -1,5 +1,6 @@
 /* Help, printed from the tables of verbs, options, services and endpoint settings. */
 #include "help.h"
+#include "wrap.h"
 
 #include <chime/clock.h>
 #include <chime/endpoint.h>
@@ -8,34 +9,17 @@
 #include <stdio.h>
 #include <string.h>
 
-#define LEFT 26  /* where the second column begins */
-#define WIDTH 80 /* of the page */
+#define LEFT 26 /* where the second column begins */
 
 /* Prints text in the second column, broken between words; the first line goes on behind used columns. */
 static void column(size_t used, const char *text)
 {
-	size_t at = used;
 	if (used + 2 > LEFT) {
 		putchar('\n');
-		at = 0;
+		used = 0;
 	}
-	printf("%*s", (int)(LEFT - at), "");
-	at = LEFT;
-	while (*text) {
-		size_t word = strcspn(text, " ");
-		if (at > LEFT && at + 1 + word > WIDTH) {
-			printf("\n%*s", LEFT, "");
-			at = LEFT;
-		} else if (at > LEFT) {
-			putchar(' ');
-			at++;
-		}
-		printf("%.*s", (int)word, text);
-		at += word;
-		text += word;
-		text += strspn(text, " ");
-	}
-	putchar('\n');
+	printf("%*s", (int)(LEFT - used), "");
+	wrap(text, LEFT);
 }
 
 static const char *kind(const struct chime_option *o)

@@ -2,6 +2,7 @@
 #include "complain.h"
 #include "option.h"
 #include "verb.h"
+#include "wrap.h"
 
 #include <chime/connect.h>
 #include <chime/kind.h>
@@ -13,7 +14,6 @@
 #include <string.h>
 #include <sys/utsname.h>
 
-#define WIDTH 80
 #define NOTES 99
 
 struct sockets {
@@ -160,27 +160,6 @@ static int note(struct notes *notes, const char *text)
 	if (i == notes->n)
 		snprintf(notes->text[notes->n++], sizeof notes->text[0], "%s", text);
 	return i + 1;
-}
-
-/* Words in lines of the page's width, all but the first indented; the first begins there. */
-static void wrap(const char *text, size_t indent)
-{
-	size_t at = indent;
-	for (bool first = true; *text; first = false) {
-		size_t word = strcspn(text, " ");
-		if (!first && at + 1 + word >= WIDTH) {
-			printf("\n%*s", (int)indent, "");
-			at = indent;
-		} else if (!first) {
-			putchar(' ');
-			at++;
-		}
-		printf("%.*s", (int)word, text);
-		at += word;
-		text += word;
-		text += strspn(text, " ");
-	}
-	putchar('\n');
 }
 
 static const char *state(int err)

@@ -1,4 +1,7 @@
-/* One connection's life: the moves of the drawing in conn.h. */
+/*
+ * One connection's life: the moves of the drawing in conn.h. They are one file, though over 600 lines, because each ends in calls
+ * of others: halves would have to show each other nearly all of it.
+ */
 #include "server/conn.h"
 
 #include "fault.h"

@@ -1,6 +1,8 @@
 /* Who may be answered by datagram: rules on the source's address and port, and a token bucket for each source. */
 #include "server/guard.h"
 
+#include "net/siphash.h"
+
 #include <chime/clock.h>
 
 #include <errno.h>
@@ -86,42 +88,6 @@ static bool prefix_v6(const unsigned char ip[16], uint64_t *out)
 
 /* ---- buckets ---- */
 
-static uint64_t rotate(uint64_t x, unsigned by)
-{
-	return x << by | x >> (64 - by);
-}
-
-static void sip_round(uint64_t v[4])
-{
-	v[0] += v[1];
-	v[1] = rotate(v[1], 13) ^ v[0];
-	v[0] = rotate(v[0], 32);
-	v[2] += v[3];
-	v[3] = rotate(v[3], 16) ^ v[2];
-	v[0] += v[3];
-	v[3] = rotate(v[3], 21) ^ v[0];
-	v[2] += v[1];
-	v[1] = rotate(v[1], 17) ^ v[2];
-	v[2] = rotate(v[2], 32);
-}
-
-/* SipHash-1-3 of one word (Aumasson and Bernstein 2012; fewer rounds, as hash tables use it). */
-static uint64_t keyed_hash(const uint64_t secret[2], uint64_t word)
-{
-	uint64_t v[4] = { secret[0] ^ 0x736f6d6570736575, secret[1] ^ 0x646f72616e646f6d,
-			  secret[0] ^ 0x6c7967656e657261, secret[1] ^ 0x7465646279746573 };
-	const uint64_t blocks[2] = { word, (uint64_t)8 << 56 };
-	for (unsigned i = 0; i < 2; i++) {
-		v[3] ^= blocks[i];
-		sip_round(v);
-		v[0] ^= blocks[i];
-	}
-	v[2] ^= 0xff;
-	for (unsigned i = 0; i < 3; i++)
-		sip_round(v);
-	return v[0] ^ v[1] ^ v[2] ^ v[3];
-}
-
 /* GCRA: one number holds level and time. When it will be full again if one more is taken now; 0: it is empty. */
 static int64_t taken(int64_t full_at_ns, int64_t rate, int64_t now_ns)
 {
@@ -153,7 +119,7 @@ static bool within_rates(struct guard *g, uint64_t prefix, int64_t now_ns)
 	int64_t full_at_ns = 0, total_full_at_ns = 0;
 	uint64_t key = 0;
 	if (g->rate > 0) {
-		key = keyed_hash(g->secret, prefix);
+		key = chime__siphash(g->secret, &prefix, 1, 1, 3);
 		key += key == 0;
 		b = find_bucket(g, key);
 		if (!(full_at_ns = taken(b->full_at_ns, g->rate, now_ns)))

@@ -1,4 +1,7 @@
-/* Tests of chime/endpoint.h: the grammar of chime-endpoint(7). */
+/*
+ * Tests of chime/endpoint.h: the grammar of chime-endpoint(7), in the page's order. One table of texts after the other: over 600 lines, but
+ * one subject.
+ */
 #include "net/edge.h"
 #include "runner/test.h"
 

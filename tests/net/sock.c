@@ -1,4 +1,7 @@
-/* The socket's calls: what they give, what they leave behind, and Python's rules for them. */
+/*
+ * The socket's calls: what they give, what they leave behind, and Python's rules for them. docs/python-socket.md names its tests rule by
+ * rule, so it is kept in one file, though over 600 lines.
+ */
 #include <chime/connect.h>
 #include <chime/stream.h>
 #include <runner/test.h>

@@ -1,4 +1,7 @@
-/* The public server interface, as a stranger uses it: real sockets, real threads. */
+/*
+ * The public server interface, as a stranger uses it: real sockets, real threads. Over 600 lines, because every part uses the services and
+ * the waiting at its beginning.
+ */
 #include "loop/each_backend.h"
 
 #include <chime/connect.h>
