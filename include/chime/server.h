@@ -113,7 +113,8 @@ CHIME_API int chime_server_start(chime_server *s);
 
 /*
  * Begins draining: what is queued in the listeners is accepted, what was received is answered, everything is closed, at the
- * latest after grace_ns. A second call ends at once. Any thread, and signal handlers. Returns at once.
+ * latest after grace_ns. A second call ends at once. Any thread, and signal handlers, at any
+ * time until chime_server_free() begins, so also while chime_server_start() is at work. Returns at once. NULL is fine.
  */
 CHIME_API void chime_server_stop(chime_server *s);
 

@@ -236,7 +236,10 @@ static void end_threadless(chime_server *s)
 /* All must have ended. */
 static void free_workers(chime_server *s)
 {
-	for (unsigned i = 0; i < s->ready; i++)
+	unsigned ready = s->ready;
+	__atomic_store_n(&s->ready, 0,
+			 __ATOMIC_SEQ_CST); /* first: a signal's chime_server_stop() may come in between */
+	for (unsigned i = 0; i < ready; i++)
 		chime__worker_fini(&s->workers[i]);
 	free(s->workers);
 	free(s->udp_ports);
@@ -244,7 +247,7 @@ static void free_workers(chime_server *s)
 	s->workers = NULL;
 	s->udp_ports = NULL;
 	s->cores = NULL;
-	s->ready = s->udp_port_count = 0;
+	s->udp_port_count = 0;
 }
 
 static int make_workers(chime_server *s)
@@ -256,7 +259,7 @@ static int make_workers(chime_server *s)
 	for (unsigned i = 0; i < s->config.workers && err == 0; i++) {
 		err = chime__worker_init(&s->workers[i], s, &s->config, i, s->backend, NULL);
 		if (err == 0) {
-			s->ready++;
+			__atomic_add_fetch(&s->ready, 1, __ATOMIC_SEQ_CST);
 			err = equip(s, &s->workers[i]);
 		}
 		if (err < 0)
@@ -385,10 +388,17 @@ int chime_server_start(chime_server *s)
 	return err;
 }
 
+/*
+ * Wakes every worker whose loop is there, not only those known to have a thread: a thread may be at work before the call that
+ * made it has returned to chime_server_start(). One that begins later sees the stop before it sleeps.
+ */
 void chime_server_stop(chime_server *s)
 {
-	__atomic_add_fetch(&s->stops, 1, __ATOMIC_RELEASE);
-	for (unsigned i = 0; i < s->started; i++)
+	if (!s)
+		return;
+	__atomic_add_fetch(&s->stops, 1, __ATOMIC_SEQ_CST);
+	unsigned ready = __atomic_load_n(&s->ready, __ATOMIC_SEQ_CST);
+	for (unsigned i = 0; i < ready; i++)
 		s->workers[i].loop.backend->wake(&s->workers[i].loop);
 }
 

@@ -22,7 +22,7 @@ struct chime_server {
 	unsigned udp_port_count;
 	int *cores;                   /* [config.workers]: whose core is which, if they are pinned */
 	struct chime_worker *workers; /* [config.workers] once started */
-	unsigned ready;               /* workers that were initialised */
+	unsigned ready;               /* workers that were initialised; atomic, for chime_server_stop() */
 	unsigned started;             /* of them, those that have a thread */
 	bool opened;
 	uint64_t max_conns;

@@ -275,7 +275,7 @@ static bool all_ended(struct chime_worker *w)
 /* Acts on the server's stops. */
 static void mind_stops(struct chime_worker *w)
 {
-	unsigned stops = __atomic_load_n(&w->server->stops, __ATOMIC_ACQUIRE);
+	unsigned stops = __atomic_load_n(&w->server->stops, __ATOMIC_SEQ_CST);
 	if (stops == w->stops)
 		return;
 	if (!w->draining)

@@ -685,26 +685,6 @@ TEST_EACH_BACKEND(pinned_workers_serve_their_own_core)
 	chime_server_free(&server);
 }
 
-/* A stop before the start ends the workers as soon as they run; a server that was opened and never started can be freed. */
-TEST_EACH_BACKEND(stop_before_start)
-{
-	struct chime_server_config config = CHIME_SERVER_CONFIG_INIT;
-	config.workers = 2;
-	config.backend = test_backend->name;
-	for (int start = 0; start < 2; start++) {
-		CHECK_EQ(chime_server_new(&server, &config), 0);
-		CHECK_EQ(chime_server_add(server, "tcp://127.0.0.1:0", &echo_service, NULL, NULL), 0);
-		CHECK_EQ(chime_server_open(server), 0);
-		CHECK(chime_server_endpoint(server, 0)->port > 0);
-		if (start) {
-			chime_server_stop(server);
-			CHECK_EQ(chime_server_start(server), 0);
-			CHECK_EQ(chime_server_wait(server, 10 * CHIME_SEC), 0);
-		}
-		chime_server_free(&server);
-	}
-}
-
 static void on_alarm(int sig)
 {
 	(void)sig;
