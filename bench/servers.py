@@ -155,6 +155,12 @@ def churn(machine, server, under_way, size, seconds):
     return drive(machine, server, [str(w) for w in words], seconds)
 
 
+def stolen_ticks():
+    """What the host has taken from the two cores that are used, in clock ticks (proc(5), "steal"); 0 where there is no host."""
+    with open("/proc/stat") as f:
+        return sum(int(line.split()[8]) for line in f if line.startswith(("cpu0 ", "cpu1 ")))
+
+
 def trouble(machine, server, kind, seconds):
     """What others suffer from: one in bulk, a hundred that do not read, a flood of new ones. Below the load's priority."""
     words = {"bulk": [program("load"), server.target, "1", "8000", "16", seconds],
