@@ -1,4 +1,5 @@
 /* What a child of fork(2) must forget: calls of threads that it does not have, their locks, and the parent's wake descriptors. */
+#include "net/closer.h"
 #include "net/lookup.h"
 #include "net/sock.h"
 
@@ -14,6 +15,7 @@ static void forked(void)
 	pthread_mutex_init(&renew_lock, NULL);
 	chime__interrupted_forked();
 	chime__lookup_forked();
+	chime__closer_forked();
 }
 
 static __attribute__((constructor)) void watch_forks(void)

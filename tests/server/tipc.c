@@ -24,7 +24,7 @@ static void need_tipc(void)
 	close(fd);
 }
 
-static chime_server *serve(const char *backend, unsigned instance)
+static chime_server *serve_at(const char *backend, const char *scheme, unsigned instance, int64_t stall_ns)
 {
 	struct chime_server_config config = CHIME_SERVER_CONFIG_INIT;
 	struct chime_endpoint_error error = { 0 };
@@ -32,23 +32,35 @@ static chime_server *serve(const char *backend, unsigned instance)
 	chime_server *s;
 	config.workers = 1;
 	config.backend = backend;
-	snprintf(text, sizeof text, "tipc+rdm://%d:%u", NAME, instance);
+	config.stall_timeout_ns = stall_ns;
+	config.grace_ns = CHIME_SEC / 2;
+	snprintf(text, sizeof text, "%s://%d:%u", scheme, NAME, instance);
 	CHECK_EQ(chime_server_new(&s, &config), 0);
 	CHECK_EQ(chime_server_add(s, text, NULL, NULL, &error), 0);
 	CHECK_EQ(chime_server_start(s), 0);
 	return s;
 }
 
-static chime_sock *client(unsigned instance)
+static chime_server *serve(const char *backend, unsigned instance)
+{
+	return serve_at(backend, "tipc+rdm", instance, CHIME_MIN);
+}
+
+static chime_sock *client_at(const char *scheme, unsigned instance)
 {
 	char text[64];
 	chime_endpoint e;
 	chime_sock *s;
-	snprintf(text, sizeof text, "tipc+rdm://%d:%u", NAME, instance);
+	snprintf(text, sizeof text, "%s://%d:%u", scheme, NAME, instance);
 	CHECK_EQ(chime_endpoint_parse(&e, text, NULL, NULL, NULL), 0);
 	CHECK_EQ(chime_connect_endpoint(&s, &e, NULL), 0);
 	CHECK_EQ(chime_set_timeout(s, LIMIT), 0);
 	return s;
+}
+
+static chime_sock *client(unsigned instance)
+{
+	return client_at("tipc+rdm", instance);
 }
 
 static size_t make_question(unsigned char *q, unsigned n, size_t len)
@@ -161,6 +173,102 @@ TEST(tipc_senders_are_told)
 	CHECK_EQ(returned, -ECONNREFUSED);
 	CHECK_EQ(chime_sendto(s, q, 10, 0, &nobody), -EHOSTUNREACH);
 	chime_free(&s);
+}
+
+/* ---- connections whose peers do not read: TIPC's close(2) waits for them, 8 s ---- */
+
+#define DEAF 4
+#define HELD (3 * CHIME_SEC) /* less than one of those closes takes */
+
+/* A client that asks for as much as anybody takes, and reads nothing. */
+static chime_sock *deaf_client(const char *scheme, unsigned instance)
+{
+	static const unsigned char q[20000];
+	chime_sock *s = client_at(scheme, instance);
+	CHECK_EQ(chime_set_timeout(s, CHIME_SEC / 5), 0);
+	for (unsigned i = 0; i < 1000 && chime_send(s, q, sizeof q, 0) > 0; i++)
+		;
+	return s;
+}
+
+/* Reads after all: what is on its way, and the end. Who is closed in the midst of that waits as a server would. */
+static void hear_out(chime_sock **s)
+{
+	unsigned char a[20000];
+	ssize_t n;
+	CHECK_EQ(chime_set_timeout(*s, LIMIT), 0);
+	do {
+		n = chime_recv(*s, a, sizeof a, 0);
+	} while (n > 0);
+	CHECK(n == 0 || n == -ECONNRESET);
+	chime_free(s);
+}
+
+/* Asks once; how long the answer took. */
+static int64_t ask(chime_sock *s)
+{
+	unsigned char a[STAMP + 1];
+	int64_t begin = test_now();
+	CHECK_EQ(chime_sendall(s, "i", 1, 0, NULL), 0);
+	for (size_t got = 0; got < sizeof a;) {
+		ssize_t n = chime_recv(s, a + got, sizeof a - got, 0);
+		CHECK_IN(n, 1, (ssize_t)(sizeof a - got));
+		got += (size_t)n;
+	}
+	CHECK_EQ(a[STAMP], 'i');
+	return test_now() - begin;
+}
+
+/*
+ * Peers that do not read are ended, and who else is served by the same thread does not notice. Nor does the end of the server wait for
+ * those that are left.
+ */
+static void deaf_peers(const char *backend, const char *scheme, unsigned instance)
+{
+	need_tipc();
+	struct chime_server_stats stats;
+	chime_sock *deaf[DEAF];
+	int64_t longest = 0;
+	chime_server *server = serve_at(backend, scheme, instance, CHIME_SEC / 2);
+	chime_sock *s = client_at(scheme, instance);
+	for (unsigned i = 0; i < DEAF; i++)
+		deaf[i] = deaf_client(scheme, instance);
+	int64_t until = test_now() + 3 * LIMIT;
+	do {
+		int64_t took = ask(s);
+		longest = took > longest ? took : longest;
+		chime_server_stats(server, &stats);
+	} while (stats.stalled_ended < DEAF && test_now() < until);
+	CHECK_EQ(stats.stalled_ended, DEAF);
+	CHECK_IN(longest, 0, HELD);
+	for (unsigned i = 0; i < DEAF; i++)
+		hear_out(&deaf[i]);
+
+	for (unsigned i = 0; i < DEAF; i++)
+		deaf[i] = deaf_client(scheme, instance);
+	int64_t begin = test_now();
+	chime_server_stop(server);
+	CHECK_EQ(chime_server_wait(server, 3 * LIMIT), 0);
+	CHECK_IN(test_now() - begin, 0, HELD);
+	chime_server_free(&server);
+	for (unsigned i = 0; i < DEAF; i++)
+		hear_out(&deaf[i]);
+	chime_free(&s);
+}
+
+TEST_LIMIT(tipc_peers_that_do_not_read_hold_nobody_up_epoll, 120)
+{
+	deaf_peers("epoll", "tipc", 7);
+}
+
+TEST_LIMIT(tipc_peers_that_do_not_read_hold_nobody_up_uring, 120)
+{
+	deaf_peers("uring", "tipc", 8);
+}
+
+TEST_LIMIT(tipc_seqpacket_peers_that_do_not_read_hold_nobody_up, 120)
+{
+	deaf_peers("epoll", "tipc+seqpacket", 9);
 }
 
 TEST_MAIN()

@@ -6,6 +6,7 @@
  * the generation that it carries.
  */
 #include "loop/backend/ready.h"
+#include "net/closer.h"
 
 #include <assert.h>
 #include <chime/service.h>
@@ -341,17 +342,16 @@ static int epoll_close(struct loop *lp, int fd, bool reset)
 		s->armed = 0;
 		s->exclusive = false;
 	}
-	if (reset) {
-		struct linger now = { 1, 0 };
-		setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
-	}
-	return close(fd) < 0 ? -errno : 0;
+	bool waits = chime__close_waits(fd);
+	if (waits) /* it stays open for a while */
+		epoll_ctl(ep->fd, EPOLL_CTL_DEL, fd, NULL);
+	return chime__close(fd, reset, waits);
 }
 
 static int epoll_shutdown(struct loop *lp, int fd, int how)
 {
 	(void)lp;
-	return shutdown(fd, how) < 0 ? -errno : 0;
+	return chime__shutdown(fd, how);
 }
 
 const struct backend chime__backend_epoll = {

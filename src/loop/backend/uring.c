@@ -20,6 +20,7 @@
  */
 #include "loop/backend/ready.h"
 #include "loop/backend/ring_bufs.h"
+#include "net/closer.h"
 
 #include <assert.h>
 #include <chime/service.h>
@@ -561,17 +562,13 @@ static int uring_socket(struct loop *lp, int family, int type)
 static int uring_close(struct loop *lp, int fd, bool reset)
 {
 	(void)lp;
-	if (reset) {
-		struct linger now = { 1, 0 };
-		setsockopt(fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
-	}
-	return close(fd) < 0 ? -errno : 0;
+	return chime__close(fd, reset, chime__close_waits(fd));
 }
 
 static int uring_shutdown(struct loop *lp, int fd, int how)
 {
 	(void)lp;
-	return shutdown(fd, how) < 0 ? -errno : 0;
+	return chime__shutdown(fd, how);
 }
 
 const struct backend chime__backend_uring = {
