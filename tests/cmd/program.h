@@ -33,7 +33,7 @@ struct program {
 	bool no_sockets;           /* set before starting: the program is killed if it asks for a socket */
 };
 
-#define PROGRAM_LIMIT (15 * 1000000000LL)
+#define PROGRAM_LIMIT (50 * 1000000000LL)
 #define UNUSED __attribute__((unused))
 
 /* socket(2) kills. */

@@ -40,7 +40,7 @@ static void start(struct skeleton *p, const char *name)
 	close(out[1]);
 	p->out = out[0];
 	struct pollfd fd = { p->out, POLLIN, 0 };
-	CHECK_EQ(poll(&fd, 1, 8000), 1);
+	CHECK_EQ(poll(&fd, 1, 50000), 1);
 	CHECK(read(p->out, got, sizeof got - 1) > 0);
 	CHECK_EQ(strncmp(got, "port ", 5), 0);
 	p->port = atoi(got + 5);

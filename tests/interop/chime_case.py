@@ -12,6 +12,7 @@ A file run alone runs its cases, those named as arguments, or lists them (--list
 """
 import collections
 import faulthandler
+import glob
 import json
 import os
 import random
@@ -31,6 +32,9 @@ BUILD = os.environ.get("CHIME_BINARY_DIR", os.path.join(os.path.dirname(__file__
 PROGRAM = os.path.abspath(os.environ.get("CHIME_PROGRAM", os.path.join(BUILD, "chime")))
 SEED = int(os.environ.get("CHIME_TEST_SEED") or str(random.SystemRandom().getrandbits(48)), 0)
 BACKEND = os.environ.get("CHIME_TEST_BACKEND")  # None: the one that chime takes by itself
+# What is waited for comes at once, or never: only a failure takes that long, and no busy machine looks like one.
+SLOW = 4 if os.environ.get("CHIME_TEST_SLOW") else 1
+LIMIT = 20 * SLOW
 STAMP = 24
 CHUNK = 1024
 CTIME = re.compile(rb"(?:Sun|Mon|Tue|Wed|Thu|Fri|Sat) (?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) "
@@ -46,10 +50,10 @@ class Failure(AssertionError):
     pass
 
 
-def case(function=None, *, limit=60):
-    """Marks a test; limit: seconds it may take."""
+def case(function=None, *, limit=120):
+    """Marks a test; limit: seconds it may take, on a slow machine four times that."""
     def mark(f):
-        cases.append((f.__name__, f, limit))
+        cases.append((f.__name__, f, limit * SLOW))
         return f
     return mark(function) if function else mark
 
@@ -69,7 +73,7 @@ def shorten(value):
     return text if len(text) < 400 else f"{text[:200]} ... {text[-100:]} ({len(value)} long)"
 
 
-def wait_for(condition, seconds=10, what="the condition"):
+def wait_for(condition, seconds=LIMIT, what="the condition"):
     """Looks again until it holds; what it gave."""
     end = time.monotonic() + seconds
     while True:
@@ -94,10 +98,24 @@ def random_of(name):
     return random.Random(f"{SEED}/{name}")
 
 
-def free_port(kind=socket.SOCK_STREAM):
-    with socket.socket(socket.AF_INET, kind) as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+def listening_port(process):
+    """The TCP port that a process listens on, once it does: for those that do not say which they got for port 0."""
+    def port():
+        check(process.poll() is None, f"it ended with {process.poll()}")
+        sockets = set()
+        for fd in os.listdir(f"/proc/{process.pid}/fd"):
+            try:
+                sockets.add(os.readlink(f"/proc/{process.pid}/fd/{fd}"))
+            except FileNotFoundError:
+                pass
+        for table in glob.glob(f"/proc/{process.pid}/net/tcp*"):
+            with open(table) as f:
+                for line in list(f)[1:]:
+                    fields = line.split()
+                    if fields[3] == "0A" and f"socket:[{fields[9]}]" in sockets:  # LISTEN
+                        return int(fields[1].rpartition(":")[2], 16)
+        return None
+    return wait_for(port, what="a listening socket")
 
 
 # ---- processes ----
@@ -125,7 +143,7 @@ class Server:
         for r in self.readers:
             r.start()
         try:
-            wait_for(lambda: len(self.ready) == self.endpoints_wanted or self.process.poll() is not None, 20, "being ready")
+            wait_for(lambda: len(self.ready) == self.endpoints_wanted or self.process.poll() is not None, what="being ready")
             check(len(self.ready) == self.endpoints_wanted, "the server did not come up")
         except BaseException as e:
             self.process.kill()
@@ -161,7 +179,7 @@ class Server:
     def port(self):
         return self.ports[0]
 
-    def connect(self, n=0, host="127.0.0.1", timeout=20):
+    def connect(self, n=0, host="127.0.0.1", timeout=LIMIT):
         s = socket.create_connection((host, self.ports[n]), timeout)
         s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return s
@@ -169,7 +187,7 @@ class Server:
     def signal(self, number):
         self.process.send_signal(number)
 
-    def wait(self, seconds=20):
+    def wait(self, seconds=LIMIT):
         try:
             code = self.process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -178,7 +196,7 @@ class Server:
             r.join(5)
         return code
 
-    def stop(self, seconds=20):
+    def stop(self, seconds=LIMIT):
         """SIGTERM, and its exit code."""
         if self.process.poll() is None:
             self.signal(signal.SIGTERM)
@@ -191,7 +209,7 @@ class Server:
         """What it says of itself on SIGUSR1, as a dictionary; what is 0 is left out there and 0 here."""
         before = len(self.err)
         self.signal(signal.SIGUSR1)
-        line = wait_for(lambda: next((e for e in self.err[before:] if "event=totals" in e), None), 10, "the counters")
+        line = wait_for(lambda: next((e for e in self.err[before:] if "event=totals" in e), None), what="the counters")
         return collections.Counter({k: int(v) for k, v in re.findall(r"([a-z_]+)=(\d+)(?=\s)", line)})
 
     def __exit__(self, kind, value, trace):
@@ -208,7 +226,7 @@ class Server:
             raise Failure(f"the server ended with {code}, wanted {self.code}\n{self.text()}")
 
 
-def run(*command, data=b"", timeout=30, env=None):
+def run(*command, data=b"", timeout=2 * LIMIT, env=None):
     """Runs a command to its end: (exit code, stdout, stderr), both bytes."""
     try:
         done = subprocess.run(command, input=data, capture_output=True, timeout=timeout, env={**os.environ, **(env or {})})
@@ -304,7 +322,7 @@ def _run_one(name, function, limit):
     def late(_number, _frame):
         raise Failure(f"not done within {limit} s")
     signal.signal(signal.SIGALRM, late)
-    signal.alarm(limit * (4 if os.environ.get("CHIME_TEST_SLOW") else 1))
+    signal.alarm(limit)
     start = time.monotonic()
     try:
         function()

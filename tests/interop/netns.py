@@ -4,7 +4,7 @@ import os
 import subprocess
 import threading
 
-from chime_case import Skip, wait_for
+from chime_case import LIMIT, Skip, wait_for
 
 CLONE_NEWNET = 0x40000000
 libc = ctypes.CDLL(None, use_errno=True)
@@ -23,7 +23,7 @@ class Host:
         self.prefix = ("nsenter", f"--net=/proc/{self.pid}/ns/net", "--")
         own = os.readlink("/proc/self/ns/net")
         try:
-            wait_for(lambda: os.readlink(f"/proc/{self.pid}/ns/net") != own or self.keeper.poll() is not None, 10, "a namespace")
+            wait_for(lambda: os.readlink(f"/proc/{self.pid}/ns/net") != own or self.keeper.poll() is not None, what="a namespace")
             if self.keeper.poll() is not None:
                 raise Skip("no network namespace can be made here (root is needed)")
             self.sysctl("net.ipv6.conf.default.accept_dad", 0)  # addresses are good at once
@@ -54,7 +54,7 @@ class Host:
         thread.join()
         if not made:
             raise Skip("no way into a network namespace")
-        made[0].settimeout(10)
+        made[0].settimeout(LIMIT)
         return made[0]
 
 
@@ -92,8 +92,8 @@ class Net:
         ip("link", "set", name, "up", host=host)
         ip("addr", "add", f"{four}/24", "brd", "+", "dev", name, host=host)
         ip("addr", "add", f"{six}/64", "dev", name, "nodad", host=host)
-        wait_for(lambda: b"tentative" not in subprocess.run([*host.prefix, "ip", "-6", "addr"], capture_output=True).stdout, 10,
-                 "IPv6 addresses")
+        wait_for(lambda: b"tentative" not in subprocess.run([*host.prefix, "ip", "-6", "addr"], capture_output=True).stdout,
+                 what="IPv6 addresses")
 
     def __getitem__(self, n):
         return self.hosts[n + 1]

@@ -7,7 +7,7 @@ import time
 from chime_case import *
 
 
-def udp(source="127.0.0.1", family=socket.AF_INET, timeout=10):
+def udp(source="127.0.0.1", family=socket.AF_INET, timeout=LIMIT):
     s = socket.socket(family, socket.SOCK_DGRAM)
     s.bind((source, 0))
     s.settimeout(timeout)
@@ -64,7 +64,7 @@ def a_message_whose_answer_cannot_fit_is_counted():
             s.send(b"q" * size)
             check(silent(s), "there was an answer")
         ask_message(s, b"still here")
-        counters = wait_for(lambda: (c := server.counters())["dropped_long"] >= 2 and c, 5, "dropped_long")
+        counters = wait_for(lambda: (c := server.counters())["dropped_long"] >= 2 and c, what="dropped_long")
         same(counters["dropped_long"], 2, "dropped_long")
 
 
@@ -90,7 +90,7 @@ def two_servers_that_are_joined_stop_at_once():
     for other in ("udp://127.0.0.1:0", "udp://127.0.0.1:0?format=rfc3339", "udp://127.0.0.1:0?format=unixns", "echo=udp://127.0.0.1:0"):
         with Server("udp://127.0.0.1:0") as a, Server(other) as b:
             forge(("127.0.0.1", a.port), ("127.0.0.1", b.port), b"loop")
-            wait_for(lambda: a.counters()["dropped_loop"] + b.counters()["dropped_loop"] >= 1, 5, f"the end of the loop with {other}")
+            wait_for(lambda: a.counters()["dropped_loop"] + b.counters()["dropped_loop"] >= 1, what=f"the end of the loop with {other}")
             first = a.counters()["answers"] + b.counters()["answers"]
             time.sleep(0.3)
             same(a.counters()["answers"] + b.counters()["answers"], first, "answers later")
@@ -118,7 +118,7 @@ def servers_ports_and_low_ports_are_not_answered():
     with Server("udp://127.0.0.1:0", "udp://127.0.0.1:0", workers=1) as server:
         for port in (1, 7, 19, 53, 1023, server.ports[0], server.ports[1], 1900, 5353, 11211):
             forge(("127.0.0.1", port), ("127.0.0.1", server.ports[0]), b"x")
-        wait_for(lambda: server.counters()["dropped_source"] >= 10, 5, "ten drops")
+        wait_for(lambda: server.counters()["dropped_source"] >= 10, what="ten drops")
         same(server.counters()["answers"], 0, "answers")
 
 
@@ -140,11 +140,11 @@ def a_flood_is_held_while_another_is_served():
             while select.select([flood], [], [], 0)[0]:
                 flood.recv(100)
                 got += 1
-        took = time.monotonic() - start
         ask_message(good, b"good")
         while select.select([flood], [], [], 0.2)[0]:
             flood.recv(100)
             got += 1
+        took = time.monotonic() - start
         counters = server.counters()
         most = 2 * rate + rate * (took + 1)
         check(rate <= got <= most, f"{got} answers to {sent} messages in {took:.2f} s, wanted at most {most:.0f}")
@@ -203,7 +203,7 @@ def draining_answers_the_datagrams_that_had_come():
 
 def unix(kind, path):
     s = socket.socket(socket.AF_UNIX, kind)
-    s.settimeout(10)
+    s.settimeout(LIMIT)
     s.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 400_000)
     if kind == socket.SOCK_DGRAM:
         s.bind("")
@@ -259,7 +259,7 @@ def seqpacket_in_bulk():
         s.setblocking(False)
         messages = [rng.randbytes(rng.choice((0, 1, 100, 3000, 20_000))) for _ in range(500)]
         sent = got = 0
-        end = time.monotonic() + 30
+        end = time.monotonic() + 2 * LIMIT
         while got < len(messages):
             check(time.monotonic() < end, f"stuck: {sent} sent, {got} answered")
             can_read, can_write, _ = select.select([s], [s] if sent < len(messages) else [], [], 1)

@@ -24,7 +24,7 @@ def every_kind_in_one_process():
         for name, kind in ((f"{path}/s", socket.SOCK_STREAM), (f"{path}/q", socket.SOCK_SEQPACKET), (f"{path}/d", socket.SOCK_DGRAM),
                            (f"\0chime-{os.getpid()}-{SEED}", socket.SOCK_STREAM)):
             with socket.socket(socket.AF_UNIX, kind) as s:
-                s.settimeout(10)
+                s.settimeout(LIMIT)
                 s.bind("")
                 s.connect(name)
                 ask(s, b"i") if kind == socket.SOCK_STREAM else s.send(b"i")
@@ -46,7 +46,7 @@ def a_wildcard_serves_both_families():
         if os.path.exists("/proc/net/if_inet6"):
             with server.connect(0, "::1") as s:
                 ask(s, b"i")
-        wait_for(lambda: f"...connected from: 127.0.0.1:{local}\n" in server.out, 5, f"the line of the IPv4 peer in {server.out}")
+        wait_for(lambda: f"...connected from: 127.0.0.1:{local}\n" in server.out, what=f"the line of the IPv4 peer in {server.out}")
 
 
 @case
@@ -68,7 +68,7 @@ def services_beside_each_other():
             with server.connect(n) as s:
                 ask(s, b"i")
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
-            s.settimeout(10)
+            s.settimeout(LIMIT)
             s.sendto(b"to discard", ("127.0.0.1", server.ports[5]))
             s.sendto(b"to echo", ("127.0.0.1", server.ports[4]))
             same(s.recv(100), b"to echo", "the echo by UDP")
@@ -111,9 +111,9 @@ def port_zero_is_one_port():
 @case
 def two_signals_end_at_once():
     """A second SIGTERM does not wait for the grace."""
-    with Server("tcp://127.0.0.1:0", flags=["--grace", "60s"]) as server, server.connect() as s:
+    with Server("tcp://127.0.0.1:0", flags=["--grace", "100s"]) as server, server.connect() as s:
         s.setblocking(False)
-        end = time.monotonic() + 20
+        end = time.monotonic() + LIMIT
         stuck = 0
         while stuck < 20 and time.monotonic() < end:
             try:
@@ -127,8 +127,8 @@ def two_signals_end_at_once():
         time.sleep(0.3)
         check(server.alive(), "it did not wait for the peer")
         server.signal(signal.SIGTERM)
-        same(server.wait(10), 0, "exit code")
-        check(time.monotonic() - start < 8, "it waited on")
+        same(server.wait(), 0, "exit code")
+        check(time.monotonic() - start < 50, "it waited on")
 
 
 @case
@@ -137,22 +137,17 @@ def a_strangers_echo_server():
     program = os.path.join(BUILD, "examples", "echo_server")
     if not os.path.exists(program):
         raise Skip("the examples are not built here")
-    port = free_port()
-    process = subprocess.Popen([program, f"tcp://127.0.0.1:{port}"], stdin=subprocess.DEVNULL)
+    process = subprocess.Popen([program, "tcp://127.0.0.1:0"], stdin=subprocess.DEVNULL)
     try:
-        def up():
-            check(process.poll() is None, "it ended")
-            with socket.socket() as s:
-                return s.connect_ex(("127.0.0.1", port)) == 0
-        wait_for(up, 20, "the echo server")
-        clients = [socket.create_connection(("127.0.0.1", port), 10) for _ in range(50)]
+        port = listening_port(process)
+        clients = [socket.create_connection(("127.0.0.1", port), LIMIT) for _ in range(50)]
         for n, s in enumerate(clients):
             s.sendall(b"hello %d" % n)
         for n, s in enumerate(clients):
             same(recv_exactly(s, len(b"hello %d" % n)), b"hello %d" % n, "the echo")
             s.close()
         process.send_signal(signal.SIGTERM)
-        same(process.wait(10), 0, "exit code")
+        same(process.wait(LIMIT), 0, "exit code")
     finally:
         process.kill()
         process.wait()

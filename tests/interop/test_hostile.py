@@ -54,7 +54,7 @@ def a_peer_that_never_reads_is_not_read_from():
             pool = 2 * 20 * MB if BACKEND == "uring" else 0  # two workers' receive buffers, all touched by now
             check(grown < 16 * MB + pool, f"the server grew by {grown} bytes")
         hogs[0].setblocking(True)
-        hogs[0].settimeout(20)
+        hogs[0].settimeout(LIMIT)
         hogs[0].shutdown(socket.SHUT_WR)
         answer = recv_to_end(hogs[0])
         check_answer(answer, (data * (taken[0] // len(data) + 1))[:taken[0]], start, time.time())
@@ -103,7 +103,7 @@ def a_reset_in_any_state_is_no_crash():
             s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
             s.close()
         check(server.alive(), f"the server died: {server.text()}")
-        wait_for(lambda: descriptors(server.pid) <= base, 20, "the descriptors' return")
+        wait_for(lambda: descriptors(server.pid) <= base, what="the descriptors' return")
         with server.connect() as s:
             ask(s, b"i")
         counters = server.counters()
@@ -113,19 +113,19 @@ def a_reset_in_any_state_is_no_crash():
 
 def connected_from(server, host):
     """A connection of a source address of its own: one has not ports enough for very many."""
-    s = socket.create_connection(("127.0.0.1", server.port), 20, (host, 0))
+    s = socket.create_connection(("127.0.0.1", server.port), LIMIT, (host, 0))
     s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return s
 
 
-@case(limit=120)
+@case(limit=240)
 def nineteen_thousand_idle_connections_are_held_and_drained():
     """So many are open at once, all are answered, twice; idle they cost no CPU and little memory; ending, the server ends each."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     count = 19_000
     if hard < count + 200:
         raise Skip(f"{hard} descriptors are allowed, {count + 200} are needed")
-    with Server("tcp://127.0.0.1:0", workers=2) as server:
+    with Server("tcp://127.0.0.1:0", workers=2, flags=["--grace", "100s"]) as server:
         with server.connect() as s:
             ask(s, b"i")
         before = rss(server.pid)
@@ -183,7 +183,7 @@ def over_the_ceiling_connections_are_closed_and_counted():
                     return len(s.recv(100)) == STAMP + 1
                 except OSError:
                     return False
-        wait_for(room, 10, "room for one more")
+        wait_for(room, what="room for one more")
         for s in inside:
             ask(s, b"still")
             s.close()
@@ -235,12 +235,10 @@ def an_idle_server_sleeps():
 @case
 def an_idle_limit_closes_who_says_nothing():
     """--idle-timeout closes an idle connection, and not one that keeps talking."""
-    with Server("tcp://127.0.0.1:0", flags=["--idle-timeout", "600ms"]) as server:
+    with Server("tcp://127.0.0.1:0", flags=["--idle-timeout", f"{2 * SLOW}s"]) as server:
         with server.connect() as idle, server.connect() as busy:
-            start = time.monotonic()
-            while time.monotonic() - start < 1.2:
+            while not select.select([idle], [], [], 0.1)[0]:
                 ask(busy, b"i")
-                time.sleep(0.1)
             same(idle.recv(1), b"", "what the idle one gets")
             ask(busy, b"i")
         same(server.counters()["idle_closed"] >= 1, True, "counted")
@@ -255,27 +253,22 @@ def a_thousand_short_connections():
             with server.connect() as s:
                 if n % 3:
                     ask(s, b"i")
-        wait_for(lambda: descriptors(server.pid) <= base, 20, "the descriptors' return")
-        wait_for(lambda: server.counters()["accepted"] == 1000, 10, "the thousandth")
+        wait_for(lambda: descriptors(server.pid) <= base, what="the descriptors' return")
+        wait_for(lambda: server.counters()["accepted"] == 1000, what="the thousandth")
 
 
 @case
 def a_log_that_nobody_reads_stops_nothing():
     """stdout and stderr are pipes that are full: connections are still served, and the end still comes."""
-    import subprocess
-    port = free_port()
-    process = subprocess.Popen([PROGRAM, "serve", f"tcp://127.0.0.1:{port}"], stdin=subprocess.DEVNULL,
+    process = subprocess.Popen([PROGRAM, "serve", "tcp://127.0.0.1:0"], stdin=subprocess.DEVNULL,
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     try:
-        def up():
-            with socket.socket() as s:
-                return s.connect_ex(("127.0.0.1", port)) == 0
-        wait_for(up, 20, "the server")
+        port = listening_port(process)
         for _ in range(3000):
-            with socket.create_connection(("127.0.0.1", port), 20) as s:
+            with socket.create_connection(("127.0.0.1", port), LIMIT) as s:
                 ask(s, b"i")
         process.send_signal(signal.SIGTERM)
-        same(process.wait(20), 0, "exit code")
+        same(process.wait(LIMIT), 0, "exit code")
     finally:
         process.kill()
         process.wait()

@@ -127,7 +127,7 @@ class Peer:
 
     def __enter__(self):
         try:
-            self.found = wait_for(self._is_ready, 10, "the peer")
+            self.found = wait_for(self._is_ready, what="the peer")
         except Failure:
             self.__exit__()
             raise
@@ -175,10 +175,8 @@ def _connects(family, address):
 @case
 def talk_to_ncat():
     """An ncat that echoes, in lock-step alone: --exec of ncat 7.93 gives up what is on its way when its peer half-closes."""
-    port = free_port()
-    with Peer("ncat", "-l", "-k", "127.0.0.1", str(port), "--exec", "/bin/cat",
-              ready=lambda said: _connects(socket.AF_INET, ("127.0.0.1", port))):
-        lines_through(f"tcp://127.0.0.1:{port}")
+    with Peer("ncat", "-l", "-k", "127.0.0.1", "0", "--exec", "/bin/cat", ready=lambda said: True) as peer:
+        lines_through(f"tcp://127.0.0.1:{listening_port(peer.process)}")
 
 
 @case
@@ -203,7 +201,7 @@ def talk_to_nc():
         player.start()
         code, out, err = run(PROGRAM, "talk", "--raw", f"unix:{path}", data=ours)
         same((code, out), (0, theirs), f"exit code and what talk shows ({err!r})")
-        player.join(10)
+        player.join(LIMIT)
         same(bytes(shown), ours, "what nc shows")
     finally:
         peer.kill()

@@ -10,7 +10,7 @@ HOW = [("EPERM", "operation not permitted"), ("ENOSYS", "function not implemente
 
 def chosen(server):
     """The backend that it says it took, and why."""
-    line = wait_for(lambda: next((e for e in server.err if "event=start" in e), None), 10, "the start's line")
+    line = wait_for(lambda: next((e for e in server.err if "event=start" in e), None), what="the start's line")
     m = re.search(r"backend (\w+): ([^\"]+)", line)
     check(m, f"no backend and reason in {line!r}")
     return m.group(1), m.group(2)

@@ -109,7 +109,7 @@ def echoes_that_are_not_answered():
             s.sendto(icmp(ECHO, 1, 5, b"good"), ("10.9.0.2", 0))
             found = [p[20:] for p in gathered(s)]  # among them what it sent to all, itself one of them
             same([p[8 + STAMP:] for p in found if p[0] == REPLY], [b"good"], "answers")
-            counters = wait_for(lambda: (c := server.counters()) and c["answers"] and c, 10, "the answer")
+            counters = wait_for(lambda: (c := server.counters()) and c["answers"] and c, what="the answer")
             same([counters[k] for k in ("answers", "dropped_broken", "dropped_source", "dropped_loop")], [1, 1, 1, 1], "counters")
 
 
@@ -122,7 +122,7 @@ def a_flood_of_echoes_is_held():
                 net[0].socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as s:
             for n in range(100):
                 s.sendto(icmp(ECHO, 1, n, b"flood"), ("10.9.0.2", 0))
-            wait_for(lambda: server.counters()["messages"] == 100, 10, "the flood")
+            wait_for(lambda: server.counters()["messages"] == 100, what="the flood")
             answers = len(gathered(s))
             check(10 <= answers <= 25, f"{answers} answers at 5 a second, 10 at once")
             same(server.counters()["dropped_rate"], 100 - answers, "the rest")
@@ -133,7 +133,7 @@ def the_kernel_is_told_of():
     """Where the kernel answers too, the log says so and how to stop it; where it is silent, it says nothing."""
     with Net(1) as net:
         with Server("icmp://*", prefix=net[0].prefix) as server:
-            wait_for(lambda: "net.ipv4.icmp_echo_ignore_all=1" in server.text(), 10, "the note")
+            wait_for(lambda: "net.ipv4.icmp_echo_ignore_all=1" in server.text(), what="the note")
             check("net.ipv6.icmp.echo_ignore_all=1" in server.text(), server.text())
         quiet_kernel(net[0])
         with Server("icmp://*", prefix=net[0].prefix) as server:
@@ -170,7 +170,7 @@ def own_answers_are_not_answered():
                 code, out, err = talk(net[0], endpoint, b"i", b"hello", b"hello")
                 same((code, err), (0, b""), endpoint)
                 stamped(out, [b"i", b"hello", b"hello"])
-            counters = wait_for(lambda: (c := server.counters())["messages"] == 12 and c, 10, "what it heard of itself")
+            counters = wait_for(lambda: (c := server.counters())["messages"] == 12 and c, what="what it heard of itself")
             same((counters["answers"], counters["dropped_loop"]), (6, 6), "answered, and left")
             same(talk(net[0], "ip://10.9.0.1/253", b"i", flags=["--timeout", "300ms"])[0], 1, "loopback alone is served")
 
@@ -183,7 +183,7 @@ def two_servers_of_a_protocol():
             code, out, _ = talk(net[0], "ip://10.9.0.2/253", b"i")
             same(code, 0)
             stamped(out, [b"i"])
-            same(wait_for(lambda: near.counters()["messages"], 10, "the answer passing by"), 1, "what the near one heard")
+            same(wait_for(lambda: near.counters()["messages"], what="the answer passing by"), 1, "what the near one heard")
             same((near.counters()["answers"], near.counters()["dropped_loop"]), (0, 1), "what it did")
             same((far.counters()["answers"], far.counters()["messages"]), (1, 1), "what the far one did")
             with net[0].socket(socket.AF_INET, socket.SOCK_RAW, 253) as s:  # forged to come from the other one
@@ -191,8 +191,8 @@ def two_servers_of_a_protocol():
                 header = struct.pack("!BBHHHBBH4s4s", 0x45, 0, 26, 0, 0, 9, 253, 0, socket.inet_aton("10.9.0.1"),
                                      socket.inet_aton("10.9.0.2"))
                 s.sendto(header + b"forged", ("10.9.0.2", 0))
-                wait_for(lambda: far.counters()["answers"] == 2, 10, "the answer")
-                wait_for(lambda: near.counters()["messages"] == 2, 10, "its arrival")
+                wait_for(lambda: far.counters()["answers"] == 2, what="the answer")
+                wait_for(lambda: near.counters()["messages"] == 2, what="its arrival")
                 same(gathered(s)[0][20 + STAMP:], b"forged")
                 same((near.counters()["answers"], far.counters()["messages"]), (0, 2), "and nothing more")
 

@@ -31,7 +31,7 @@ class Watcher:
 
     def wait(self, words, source="10.9.0.1"):
         """A line of source that ends with the words; its time is now."""
-        line = wait_for(lambda: next((x for x in self.lines if source in x and x.endswith(words)), None), 10, f"{words!r}")
+        line = wait_for(lambda: next((x for x in self.lines if source in x and x.endswith(words)), None), what=f"{words!r}")
         stamp = re.match(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)\.\d{6} ", line)
         at = time.mktime(time.strptime(stamp.group(1), "%Y-%m-%d %H:%M:%S"))
         check(time.time() - 60 <= at <= time.time(), line)
@@ -76,7 +76,7 @@ def joins_and_leaves_are_seen():
             watch.wait("v3 report: allow 232.5.6.7 sources 10.9.0.77")
             with Watcher(net[1], "-q") as asked:
                 third.wait("query: version 3", source="10.9.0.2")
-                wait_for(lambda: any("is in 239.5.6.7" in x and "10.9.0.1 " in x for x in asked.lines), 10, "what is joined")
+                wait_for(lambda: any("is in 239.5.6.7" in x and "10.9.0.1 " in x for x in asked.lines), what="what is joined")
                 check(any("is include 232.5.6.7 sources 10.9.0.77" in x for x in asked.lines), asked.lines)
             s.setsockopt(socket.IPPROTO_IP, socket.IP_DROP_MEMBERSHIP, group + member)
             watch.wait("v3 report: leaves 239.5.6.7")

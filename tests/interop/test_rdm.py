@@ -8,12 +8,12 @@ SCHEMES = ("rdm://127.0.0.1:0?udp=0&carrier=user", "rdm://[::1]:0?udp=0&carrier=
 
 
 def has_user():
-    probe = subprocess.run([PROGRAM, "sockets", SCHEMES[0]], capture_output=True, text=True, timeout=20)
+    probe = subprocess.run([PROGRAM, "sockets", SCHEMES[0]], capture_output=True, text=True, timeout=LIMIT)
     if "libusrsctp" not in probe.stdout:
         raise Skip("this build has no libusrsctp, or this kernel has SCTP")
 
 
-def talk(endpoint, lines, *options, timeout=30):
+def talk(endpoint, lines, *options, timeout=2 * LIMIT):
     return subprocess.run([PROGRAM, "talk", *options, endpoint], input="".join(l + "\n" for l in lines),
                           capture_output=True, text=True, timeout=timeout)
 
@@ -35,7 +35,7 @@ class Reliable:
     def end(self, sig=signal.SIGTERM):
         if self.process.poll() is None:
             self.process.send_signal(sig)
-        code = self.process.wait(timeout=30)
+        code = self.process.wait(timeout=2 * LIMIT)
         self.reader.join()
         self.process.stderr.close()
         return code
@@ -106,7 +106,7 @@ def a_server_killed_is_told():
         process.stdin.flush()
         check("first" in process.stdout.readline())
         server.end(signal.SIGKILL)
-        out, err = process.communicate("second\n", timeout=30)
+        out, err = process.communicate("second\n", timeout=2 * LIMIT)
         same(process.returncode, 1, err)
         check("second" not in out, out)
         check("refused" in err or "no answer" in err or "undelivered" in err, err)
@@ -117,7 +117,7 @@ def a_second_server_is_refused():
     """A UDP port that is taken is said, with a way out, exit 3."""
     has_user()
     with Reliable(SCHEMES[0]) as server:
-        done = subprocess.run([PROGRAM, "serve", server.endpoint], capture_output=True, text=True, timeout=20)
+        done = subprocess.run([PROGRAM, "serve", server.endpoint], capture_output=True, text=True, timeout=LIMIT)
         same(done.returncode, 3, done.stderr)
         check("already in use" in done.stderr and "udp=" in done.stderr, done.stderr)
 
@@ -136,7 +136,7 @@ def draining_answers_what_came():
         same(server.end(), 0)
         process.stdin.close()
         answered = process.stdout.read().count("\n") + 1
-        process.wait(timeout=30)
+        process.wait(timeout=2 * LIMIT)
         process.stdout.close()
         process.stderr.close()
         totals = server.lines[-1]

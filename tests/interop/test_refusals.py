@@ -109,8 +109,7 @@ def all_endpoints_come_up_or_none():
     """One port is taken: the other one is not served, and no socket file is left."""
     path = os.path.join(folder(), "s")
     with Server("tcp://127.0.0.1:0") as server:
-        other = free_port()
-        refused("serve", f"unix:{path}", f"tcp://127.0.0.1:{other}", f"tcp://127.0.0.1:{server.port}", code=3)
+        refused("serve", f"unix:{path}", "tcp://127.0.0.1:0", f"tcp://127.0.0.1:{server.port}", code=3)
         check(not os.path.exists(path), "the socket file is still there")
 
 
@@ -130,8 +129,10 @@ def low_ports_say_which_privilege_lacks():
 @case
 def nobody_there():
     """Refused, unresolved, no answer in time: exit 1 and the address in the words."""
-    port = free_port()
-    err = refused("talk", f"tcp://127.0.0.1:{port}", code=1)
+    with socket.socket() as taken:  # and not listening
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        err = refused("talk", f"tcp://127.0.0.1:{port}", code=1)
     check("refused" in err and str(port) in err, f"it said {err!r}")
     err = refused("talk", f"unix:{folder()}/none", code=1)
     check("none" in err, f"it said {err!r}")
@@ -143,7 +144,7 @@ def nobody_there():
         start = time.monotonic()
         code, _, err = run(PROGRAM, "talk", "--timeout", "300ms", f"tcp://127.0.0.1:{silent.getsockname()[1]}", data=b"i\n")
         same(code, 1, f"exit code without an answer ({err!r})")
-        check(0.25 < time.monotonic() - start < 5, "when it gave up")
+        check(0.25 < time.monotonic() - start < LIMIT, "when it gave up")
 
 
 @case
@@ -176,7 +177,7 @@ def a_stale_socket_file_is_replaced():
         with Server(f"{scheme}:{path}"):
             check(stat.S_ISSOCK(os.stat(path).st_mode), "no socket file")
             with socket.socket(socket.AF_UNIX, kind) as s:
-                s.settimeout(10)
+                s.settimeout(LIMIT)
                 s.bind("")
                 s.connect(path)
                 s.send(b"i")

@@ -98,7 +98,7 @@ def a_closed_output_is_told():
     """A full disk is status 3, and not a table cut short with 0."""
     for arguments in ([], ["--json"], ["tcp://127.0.0.1:1"]):
         with open("/dev/full", "wb") as full:
-            done = subprocess.run([PROGRAM, "sockets", *arguments], stdout=full, stderr=subprocess.PIPE, timeout=30)
+            done = subprocess.run([PROGRAM, "sockets", *arguments], stdout=full, stderr=subprocess.PIPE, timeout=2 * LIMIT)
         same(done.returncode, 3, " ".join(arguments))
         check(done.stderr, "nothing was said")
 

@@ -14,10 +14,10 @@ class PythonServer:
     """The tutorial's server on a port of its own."""
 
     def __enter__(self):
-        self.port = free_port()
-        self.process = subprocess.Popen([sys.executable, os.path.join(HERE, "tutorial_server.py"), str(self.port)],
+        self.process = subprocess.Popen([sys.executable, os.path.join(HERE, "tutorial_server.py"), "0"],
                                         stdout=subprocess.PIPE, text=True)
         same(self.process.stdout.readline(), "waiting for connection...\n", "its first line")
+        self.port = listening_port(self.process)
         return self
 
     def __exit__(self, *_):
@@ -29,7 +29,7 @@ class PythonServer:
 def session(port, pieces):
     """What a server answers to these pieces, each sent when the answer before is there; stamps as they came."""
     answers = []
-    with socket.create_connection(("127.0.0.1", port), 20) as s:
+    with socket.create_connection(("127.0.0.1", port), LIMIT) as s:
         for piece in pieces:
             s.sendall(piece)
             answers.append(recv_exactly(s, STAMP + len(piece)))

@@ -142,7 +142,7 @@ TEST(passing_much_time_is_cheap)
 	now_ns += CHIME_SEC;
 	chime__timer_run(&wheel, now_ns);
 	CHECK_EQ(p.runs, 1);
-	CHECK_IN(test_now() - began, 0, CHIME_SEC);
+	CHECK_IN(test_now() - began, 0, 20 * CHIME_SEC);
 }
 
 TEST_MAIN()

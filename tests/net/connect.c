@@ -85,7 +85,7 @@ TEST(connection_is_an_ordinary_handle)
 	chime_addr at;
 	chime_sock *l = listener(AF_INET, "127.0.0.1", 0, &at), *s;
 	struct chime_connect_config config = CHIME_CONNECT_CONFIG_INIT;
-	config.timeout_ns = 5 * CHIME_SEC;
+	config.timeout_ns = 60 * CHIME_SEC;
 	CHECK_EQ(chime_create_connection(&s, "127.0.0.1", chime_addr_port(&at), &config), 0);
 	CHECK_EQ(chime_timeout(s), CHIME_FOREVER);
 	CHECK_EQ(fcntl(chime_fileno(s), F_GETFL) & O_NONBLOCK, 0);
@@ -108,11 +108,11 @@ TEST(refused_addresses_are_passed_over_at_once)
 	chime_addr at;
 	chime_sock *l = listener(AF_INET, "127.0.0.9", 0, &at), *s;
 	struct chime_connect_config config = CHIME_CONNECT_CONFIG_INIT;
-	config.attempt_delay_ns = 10 * CHIME_SEC;
+	config.attempt_delay_ns = 100 * CHIME_SEC;
 	name_means("127.0.0.2 127.0.0.3 127.0.0.4 127.0.0.9");
 	int64_t start = test_now();
 	CHECK_EQ(chime_create_connection(&s, "name.test", chime_addr_port(&at), &config), 0);
-	CHECK_IN(test_now() - start, 0, 5 * CHIME_SEC);
+	CHECK_IN(test_now() - start, 0, 50 * CHIME_SEC);
 	peer_is(s, &at);
 	chime_free(&s);
 	chime_free(&l);
@@ -141,13 +141,13 @@ TEST(all_failing_names_every_address)
 	CHECK_STR(tiny, "127.0.0");
 }
 
-/* How long a connection to name.test takes, of four tries the shortest: the machine may be busy. Its peer is at. */
-static int64_t connect_time(const chime_addr *at, int64_t attempt_delay_ns)
+/* A connection to name.test never takes less time, and no more at one of twenty tries: the machine may be busy. Its peer is at. */
+static void connecting_takes(const chime_addr *at, int64_t attempt_delay_ns, int64_t low_ns, int64_t high_ns)
 {
 	struct chime_connect_config config = CHIME_CONNECT_CONFIG_INIT;
 	int64_t best = INT64_MAX;
 	config.attempt_delay_ns = attempt_delay_ns;
-	for (int i = 0; i < 4; i++) {
+	for (int i = 0; i < 20 && best > high_ns; i++) {
 		chime_sock *s;
 		int64_t start = test_now();
 		CHECK_EQ(chime_create_connection(&s, "name.test", chime_addr_port(at), &config), 0);
@@ -157,7 +157,7 @@ static int64_t connect_time(const chime_addr *at, int64_t attempt_delay_ns)
 		peer_is(s, at);
 		chime_free(&s);
 	}
-	return best;
+	CHECK_IN(best, low_ns, high_ns);
 }
 
 /* An address that does not answer delays the next by the attempt delay and no more; its attempt is dropped at the end. */
@@ -167,9 +167,9 @@ TEST(silent_address_costs_one_delay)
 	chime_sock *l = listener(AF_INET, "127.0.0.9", 0, &at), *hole[2];
 	black_hole(hole, "127.0.0.2", chime_addr_port(&at));
 	name_means("127.0.0.2 127.0.0.9");
-	CHECK_IN(connect_time(&at, 0), 250 * CHIME_MSEC, 900 * CHIME_MSEC); /* a SYN is sent again after 1 s */
-	CHECK_IN(connect_time(&at, 50 * CHIME_MSEC), 50 * CHIME_MSEC, 200 * CHIME_MSEC);
-	CHECK_IN(connect_time(&at, 1), 10 * CHIME_MSEC, 200 * CHIME_MSEC); /* the least there is */
+	connecting_takes(&at, 0, 250 * CHIME_MSEC, 900 * CHIME_MSEC); /* a SYN is sent again after 1 s */
+	connecting_takes(&at, 50 * CHIME_MSEC, 50 * CHIME_MSEC, 200 * CHIME_MSEC);
+	connecting_takes(&at, 1, 10 * CHIME_MSEC, 200 * CHIME_MSEC); /* the least there is */
 	chime_free(&l);
 	chime_free(&hole[0]);
 	chime_free(&hole[1]);
@@ -182,9 +182,9 @@ TEST(failure_beside_a_silent_address_brings_the_next)
 	chime_sock *l = listener(AF_INET, "127.0.0.9", 0, &at), *hole[2];
 	black_hole(hole, "127.0.0.2", chime_addr_port(&at));
 	name_means("127.0.0.2 127.0.0.3 127.0.0.9"); /* silent, refused, served */
-	CHECK_IN(connect_time(&at, 300 * CHIME_MSEC), 300 * CHIME_MSEC, 550 * CHIME_MSEC);
+	connecting_takes(&at, 300 * CHIME_MSEC, 300 * CHIME_MSEC, 550 * CHIME_MSEC);
 	name_means("127.0.0.2 255.255.255.255 127.0.0.9"); /* the second fails inside connect(2) */
-	CHECK_IN(connect_time(&at, 300 * CHIME_MSEC), 300 * CHIME_MSEC, 550 * CHIME_MSEC);
+	connecting_takes(&at, 300 * CHIME_MSEC, 300 * CHIME_MSEC, 550 * CHIME_MSEC);
 	chime_free(&l);
 	chime_free(&hole[0]);
 	chime_free(&hole[1]);
@@ -199,20 +199,20 @@ static void *close_soon(void *arg)
 	return NULL;
 }
 
-/* So does one that comes late: refused when the SYN is sent again, after a second, not after the delay of nine. */
+/* So does one that comes late: refused when the SYN is sent again, after a second, not after the delay of ninety. */
 TEST(late_failure_brings_the_next)
 {
 	chime_addr at;
 	chime_sock *l = listener(AF_INET, "127.0.0.9", 0, &at), *s, *hole[2];
 	pthread_t closer;
 	struct chime_connect_config config = CHIME_CONNECT_CONFIG_INIT;
-	config.attempt_delay_ns = 9 * CHIME_SEC;
+	config.attempt_delay_ns = 90 * CHIME_SEC;
 	black_hole(hole, "127.0.0.2", chime_addr_port(&at));
 	name_means("127.0.0.2 127.0.0.9");
 	CHECK_EQ(pthread_create(&closer, NULL, close_soon, hole), 0);
 	int64_t start = test_now();
 	CHECK_EQ(chime_create_connection(&s, "name.test", chime_addr_port(&at), &config), 0);
-	CHECK_IN(test_now() - start, 100 * CHIME_MSEC, 8 * CHIME_SEC);
+	CHECK_IN(test_now() - start, 100 * CHIME_MSEC, 80 * CHIME_SEC);
 	pthread_join(closer, NULL);
 	peer_is(s, &at);
 	chime_free(&s);
@@ -227,7 +227,7 @@ TEST(late_first_address_still_wins)
 	chime_addr at;
 	chime_sock *hole[2], *other[2], *s, *a;
 	struct chime_connect_config config = CHIME_CONNECT_CONFIG_INIT;
-	config.timeout_ns = 15 * CHIME_SEC;
+	config.timeout_ns = 60 * CHIME_SEC;
 	config.attempt_delay_ns = 20 * CHIME_MSEC;
 	black_hole(hole, "127.0.0.2", 0);
 	CHECK_EQ(chime_getsockname(hole[0], &at), 0);
@@ -267,7 +267,7 @@ TEST(limit_is_for_all_addresses)
 	name_means("127.0.0.2 127.0.0.3 127.0.0.2");
 	int64_t start = test_now();
 	CHECK_EQ(chime_create_connection(&s, "name.test", chime_addr_port(&at), &config), CHIME_ETIMEOUT);
-	CHECK_IN(test_now() - start, 500 * CHIME_MSEC, 5 * CHIME_SEC);
+	CHECK_IN(test_now() - start, 500 * CHIME_MSEC, 50 * CHIME_SEC);
 	CHECK_PTR(s, NULL);
 	CHECK(strstr(why, "127.0.0.3"));
 	CHECK(strstr(why, chime_strerror(-ECONNREFUSED)));
@@ -310,7 +310,7 @@ TEST(broken_ipv6_costs_one_delay)
 		SKIP("no IPv6 here");
 	black_hole(hole, "::1", chime_addr_port(&at));
 	name_means("::1 127.0.0.1");
-	CHECK_IN(connect_time(&at, 0), 250 * CHIME_MSEC, 900 * CHIME_MSEC);
+	connecting_takes(&at, 0, 250 * CHIME_MSEC, 900 * CHIME_MSEC);
 	chime_free(&l);
 	chime_free(&hole[0]);
 	chime_free(&hole[1]);
@@ -333,7 +333,7 @@ TEST(network_that_answers_nothing)
 	name_means("2001:db8::9 192.0.2.9");
 	int64_t start = test_now();
 	CHECK_EQ(chime_create_connection(&s, "name.test", 9, &config), CHIME_ETIMEOUT);
-	CHECK_IN(test_now() - start, 400 * CHIME_MSEC, 5 * CHIME_SEC);
+	CHECK_IN(test_now() - start, 400 * CHIME_MSEC, 50 * CHIME_SEC);
 	CHECK_PTR(s, NULL);
 }
 
@@ -405,7 +405,7 @@ TEST(signals_and_the_race)
 	setitimer(ITIMER_REAL, &each, NULL);
 	int64_t start = test_now();
 	CHECK_EQ(chime_create_connection(&s, "127.0.0.2", chime_addr_port(&at), &config), CHIME_ETIMEOUT);
-	CHECK_IN(test_now() - start, 100 * CHIME_MSEC, 5 * CHIME_SEC);
+	CHECK_IN(test_now() - start, 100 * CHIME_MSEC, 50 * CHIME_SEC);
 	chime_set_interrupted(third_stops, &asked);
 	config.timeout_ns = CHIME_FOREVER;
 	CHECK_EQ(chime_create_connection(&s, "127.0.0.2", chime_addr_port(&at), &config), -EINTR);
@@ -479,7 +479,7 @@ TEST(endpoints_of_udp_are_connected)
 	snprintf(text, sizeof(text), "udp://127.0.0.1:%d", chime_addr_port(&at));
 	CHECK_EQ(connect_text(&s, text, NULL), 0);
 	peer_is(s, &at);
-	CHECK_EQ(chime_set_timeout(s, 5 * CHIME_SEC), 0);
+	CHECK_EQ(chime_set_timeout(s, 60 * CHIME_SEC), 0);
 	CHECK_EQ(chime_send(s, "x", 1, 0), 1);
 	CHECK_EQ(chime_recv(s, text, 1, 0), -ECONNREFUSED);
 	chime_free(&s);
@@ -511,7 +511,7 @@ TEST(endpoints_that_cannot_be_reached)
 	struct chime_connect_config config = CHIME_CONNECT_CONFIG_INIT;
 	config.why = why;
 	config.why_size = sizeof(why);
-	config.timeout_ns = 5 * CHIME_SEC;
+	config.timeout_ns = 60 * CHIME_SEC;
 	snprintf(text, sizeof(text), "unix:%s/none", test_dir());
 	CHECK_EQ(connect_text(&s, text, &config), -ENOENT);
 	CHECK_PTR(s, NULL);
@@ -532,7 +532,7 @@ TEST(vsock_here_stays_here_and_names_its_module)
 	struct chime_connect_config config = CHIME_CONNECT_CONFIG_INIT;
 	config.why = why;
 	config.why_size = sizeof(why);
-	config.timeout_ns = 5 * CHIME_SEC;
+	config.timeout_ns = 60 * CHIME_SEC;
 	int err = connect_text(&s, "vsock://1:4000000001", &config);
 	CHECK_PTR(s, NULL);
 	if (err == -ECONNRESET) /* it has vsock_loopback, and nobody listens */

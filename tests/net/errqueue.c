@@ -17,7 +17,7 @@ static void open_udp(void)
 		CHECK_EQ(chime_open(&p[i], AF_INET, SOCK_DGRAM, 0), 0);
 		CHECK_EQ(chime_addr_ip(&at, AF_INET, "127.0.0.1", 0), 0);
 		CHECK_EQ(chime_bind(p[i], &at), 0);
-		CHECK_EQ(chime_set_timeout(p[i], 10 * CHIME_SEC), 0);
+		CHECK_EQ(chime_set_timeout(p[i], 60 * CHIME_SEC), 0);
 	}
 	CHECK_EQ(chime_getsockname(p[1], &at), 0);
 	CHECK_EQ(chime_connect(p[0], &at), 0);
@@ -33,7 +33,7 @@ static void open_tcp(void)
 	CHECK_EQ(chime_connect(p[0], &at), 0);
 	CHECK_EQ(chime_accept(l, &p[1], NULL), 0);
 	for (int i = 0; i < 2; i++)
-		CHECK_EQ(chime_set_timeout(p[i], 10 * CHIME_SEC), 0);
+		CHECK_EQ(chime_set_timeout(p[i], 60 * CHIME_SEC), 0);
 	chime_free(&l);
 }
 
@@ -55,7 +55,7 @@ TEST(receive_stamps)
 	CHECK_EQ(st.software_ns, 0);
 	CHECK_EQ(chime_timestamping(p[1], CHIME_STAMP_RX), 0);
 	/* The kernel begins in the background. */
-	for (int64_t until = test_now() + 10 * CHIME_SEC; st.software_ns == 0 && test_now() < until;) {
+	for (int64_t until = test_now() + 60 * CHIME_SEC; st.software_ns == 0 && test_now() < until;) {
 		CHECK_EQ(chime_send(p[0], "x", 1, 0), 1);
 		CHECK_EQ(chime_recv_stamped(p[1], buf, sizeof buf, 0, &st, NULL), 1);
 	}
@@ -123,7 +123,7 @@ TEST(queue_waits_as_the_socket_does)
 	CHECK_EQ(chime_set_timeout(p[0], 30 * CHIME_MSEC), 0);
 	int64_t start = test_now();
 	CHECK_EQ(chime_recv_queued(p[0], &q, 0), CHIME_ETIMEOUT);
-	CHECK_IN(test_now() - start, 30 * CHIME_MSEC, 10 * CHIME_SEC);
+	CHECK_IN(test_now() - start, 30 * CHIME_MSEC, 50 * CHIME_SEC);
 	CHECK_EQ(chime_set_timeout(p[0], 0), 0);
 	CHECK_EQ(chime_recv_queued(p[0], &q, 0), -EAGAIN);
 	/* Data that waits to be received is not what it waits for. */

@@ -497,7 +497,7 @@ TEST(msg_of_a_packet_socket)
 	if (err == -EPERM)
 		SKIP("packet sockets need CAP_NET_RAW");
 	CHECK_EQ(err, 0);
-	CHECK_EQ(chime_set_timeout(packets, 10 * CHIME_SEC), 0);
+	CHECK_EQ(chime_set_timeout(packets, 60 * CHIME_SEC), 0);
 	CHECK_EQ(chime_bind(packets, &at), 0);
 	CHECK_EQ(chime_open(&udp, AF_INET, SOCK_DGRAM, 0), 0);
 	CHECK_EQ(chime_addr_ip(&to, AF_INET, "127.0.0.1", 9), 0);

@@ -51,7 +51,7 @@ static struct pair pair(int family, const char *group)
 	CHECK_EQ(chime_getsockname(p.in, &at), 0);
 	p.group = addr(family, group, chime_addr_port(&at));
 	CHECK_EQ(chime_set_multicast_if(p.out, wire), 0);
-	CHECK_EQ(chime_set_timeout(p.in, 10 * CHIME_SEC), 0);
+	CHECK_EQ(chime_set_timeout(p.in, 60 * CHIME_SEC), 0);
 	return p;
 }
 

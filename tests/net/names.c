@@ -116,10 +116,10 @@ TEST(getaddrinfo_canonical_name_and_limit)
 	int64_t start = test_now();
 	CHECK_EQ(chime_getaddrinfo("name.test", NULL, 0, 0, 0, 0, 30 * CHIME_MSEC, &a), CHIME_ETIMEOUT);
 	CHECK_EQ(chime_gethostbyname("name.test", 30 * CHIME_MSEC, &addr), CHIME_ETIMEOUT);
-	CHECK_IN(test_now() - start, 60 * CHIME_MSEC, 10 * CHIME_SEC);
+	CHECK_IN(test_now() - start, 60 * CHIME_MSEC, 50 * CHIME_SEC);
 	sem_post(&go_on);
 	sem_post(&go_on);
-	for (int64_t until = test_now() + 10 * CHIME_SEC; released < 4 && test_now() < until;)
+	for (int64_t until = test_now() + 60 * CHIME_SEC; released < 4 && test_now() < until;)
 		usleep(1000);
 	CHECK_EQ(released, 4);
 }

@@ -35,7 +35,7 @@ TEST(rdm_serves_both_families)
 	struct echo s;
 	need_user();
 	echo_start(&s, "rdm://*:0?" USER, &e);
-	config.timeout_ns = 10 * CHIME_SEC;
+	config.timeout_ns = 60 * CHIME_SEC;
 	for (int i = 0; i < 3; i++) {
 		static const char *const hosts[] = { "127.0.0.1", "::1", "127.0.0.2" };
 		to = e;
@@ -70,7 +70,7 @@ TEST(rdm_waits_in_three_modes)
 	CHECK_EQ(chime_rdm_set_timeout(r, 30 * CHIME_MSEC), 0);
 	int64_t begin = test_now();
 	CHECK_EQ(chime_rdm_receive(r, &ev), CHIME_ETIMEOUT);
-	CHECK_IN(test_now() - begin, 30 * CHIME_MSEC, 10 * CHIME_SEC);
+	CHECK_IN(test_now() - begin, 30 * CHIME_MSEC, 50 * CHIME_SEC);
 	CHECK_EQ(chime_rdm_set_timeout(r, CHIME_FOREVER), 0);
 	CHECK_EQ(pthread_create(&thread, NULL, close_soon, r), 0);
 	CHECK_EQ(chime_rdm_close(r, 0), 0);
@@ -87,14 +87,14 @@ TEST(rdm_can_be_polled)
 	struct echo s;
 	need_user();
 	echo_start(&s, "rdm://127.0.0.1:0?" USER, &e);
-	config.timeout_ns = 10 * CHIME_SEC;
+	config.timeout_ns = 60 * CHIME_SEC;
 	chime_rdm *c = client_of(&e, &config);
 	chime_rdm_set_timeout(c, 0);
 	CHECK_EQ(chime_rdm_send(c, "hello", 5, NULL, NULL), 0);
 	struct pollfd p = { chime_rdm_fileno(c), POLLIN, 0 };
 	int err;
 	while ((err = chime_rdm_receive(c, &ev)) == -EAGAIN || ev.kind != CHIME_RDM_MESSAGE)
-		CHECK_EQ(poll(&p, 1, 10000), 1);
+		CHECK_EQ(poll(&p, 1, 60000), 1);
 	CHECK_EQ(err, 0);
 	CHECK_MEM(ev.data, "hello", 5);
 	chime_rdm_free(&c);
@@ -114,7 +114,7 @@ TEST(rdm_is_refused_where_nobody_is)
 	close(relay_socket(AF_INET, &port));
 	snprintf(text, sizeof text, "rdm://127.0.0.1:9?udp=%d&carrier=user", port);
 	chime_endpoint e = parse(text);
-	config.timeout_ns = 10 * CHIME_SEC;
+	config.timeout_ns = 60 * CHIME_SEC;
 	config.why = why;
 	config.why_size = sizeof why;
 	CHECK_EQ(chime_rdm_connect(&c, &e, &config), -ECONNREFUSED);
@@ -178,10 +178,10 @@ TEST_LIMIT(rdm_tells_of_a_peer_killed_and_restarted, 60)
 	bool told[3] = { false };
 	need_user();
 	pid_t pid = serve_in_child("rdm://127.0.0.1:0?" USER, &e, true);
-	config.timeout_ns = 20 * CHIME_SEC;
+	config.timeout_ns = 60 * CHIME_SEC;
 	chime_rdm *c = client_of(&e, &config);
 	CHECK_EQ(chime_rdm_send(c, "before", 6, NULL, NULL), 0);
-	CHECK_EQ(chime_rdm_flush(c, 10 * CHIME_SEC), 0);
+	CHECK_EQ(chime_rdm_flush(c, 60 * CHIME_SEC), 0);
 	kill_child(pid);
 	for (int i = 0; i < 3; i++)
 		CHECK_EQ(chime_rdm_send(c, "lost", 4, NULL, &ids[i]), 0);
@@ -197,7 +197,7 @@ TEST_LIMIT(rdm_tells_of_a_peer_killed_and_restarted, 60)
 	ev = next(c, CHIME_RDM_DOWN);
 	CHECK_EQ(ev.why, -ECONNRESET);
 	CHECK_EQ(chime_rdm_send(c, "again", 5, NULL, NULL), 0);
-	CHECK_EQ(chime_rdm_flush(c, 10 * CHIME_SEC), 0);
+	CHECK_EQ(chime_rdm_flush(c, 60 * CHIME_SEC), 0);
 	CHECK_EQ(chime_rdm_receive(c, &ev), 0);
 	CHECK_EQ(ev.kind, CHIME_RDM_UP);
 	struct chime_rdm_stats stats;
@@ -215,10 +215,10 @@ TEST_LIMIT(rdm_tells_of_a_peer_that_stops, 60)
 	uint32_t id;
 	need_user();
 	pid_t pid = serve_in_child("rdm://127.0.0.1:0?" USER, &e, true);
-	config.timeout_ns = 20 * CHIME_SEC;
+	config.timeout_ns = 60 * CHIME_SEC;
 	config.give_up_ns = CHIME_SEC;
 	chime_rdm *c = client_of(&e, &config);
-	CHECK_EQ(chime_rdm_flush(c, 10 * CHIME_SEC), 0);
+	CHECK_EQ(chime_rdm_flush(c, 60 * CHIME_SEC), 0);
 	kill(pid, SIGSTOP);
 	CHECK_EQ(chime_rdm_send(c, "lost", 4, NULL, &id), 0);
 	struct chime_rdm_event ev = next(c, CHIME_RDM_UNDELIVERED);
@@ -259,11 +259,14 @@ TEST_LIMIT(rdm_tells_of_a_full_window, 60)
 		CHECK(sent < 100000);
 	}
 	CHECK_EQ(err, -EAGAIN);
-	CHECK_IN(sent, 1000, 10000); /* two buffers and a queue of 1 MiB */
+	/* And with a limit to wait for: on a busy machine it may have been none of ours who took nothing. */
 	chime_rdm_set_timeout(c, 20 * CHIME_MSEC);
-	CHECK_EQ(chime_rdm_send(c, bytes, sizeof bytes, &to, NULL), CHIME_ETIMEOUT);
+	while ((err = chime_rdm_send(c, bytes, sizeof bytes, &to, NULL)) == 0 && ++sent < 100000)
+		CHECK_EQ(chime_rdm_process(s), 0);
+	CHECK_EQ(err, CHIME_ETIMEOUT);
+	CHECK_IN(sent, 1000, 10000); /* two buffers and a queue of 1 MiB */
 	chime_rdm_set_timeout(c, 0);
-	for (int64_t end = test_now() + 20 * CHIME_SEC; got < sent && test_now() < end;) {
+	for (int64_t end = test_now() + 50 * CHIME_SEC; got < sent && test_now() < end;) {
 		struct chime_rdm_event ev;
 		CHECK_EQ(chime_rdm_process(c), 0);
 		while (chime_rdm_receive(s, &ev) == 0)
@@ -369,7 +372,7 @@ TEST_LIMIT(rdm_lets_in_no_more_than_it_may, 60)
 	struct echo s = { .r = serve_with("rdm://127.0.0.1:0?" USER, &e, &config) };
 	CHECK_EQ(pthread_create(&s.thread, NULL, run_echo, &s), 0);
 	config.peers_max = 1;
-	config.timeout_ns = 5 * CHIME_SEC;
+	config.timeout_ns = 60 * CHIME_SEC;
 	for (int i = 0; i < 2; i++)
 		c[i] = client_of(&e, &config);
 	config.timeout_ns = 500 * CHIME_MSEC;

@@ -49,7 +49,7 @@ static inline chime_rdm *serve_with(const char *text, chime_endpoint *e, struct 
 static inline chime_rdm *serve(const char *text, chime_endpoint *e)
 {
 	struct chime_rdm_config config = CHIME_RDM_CONFIG_INIT;
-	config.timeout_ns = 10 * CHIME_SEC;
+	config.timeout_ns = 60 * CHIME_SEC;
 	return serve_with(text, e, &config);
 }
 
@@ -123,7 +123,7 @@ static inline void echo_sizes(const char *text)
 	struct echo s;
 	uint32_t id = 0;
 	echo_start(&s, text, &e);
-	config.timeout_ns = 10 * CHIME_SEC;
+	config.timeout_ns = 60 * CHIME_SEC;
 	chime_rdm *c = client_of(&e, &config);
 	CHECK_EQ(chime_rdm_carrier(c), e.set.carrier);
 	for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
@@ -141,8 +141,8 @@ static inline void echo_sizes(const char *text)
 	}
 	CHECK_EQ(chime_rdm_send(c, bytes, CHIME_RDM_MAX + 1, NULL, NULL), -EMSGSIZE);
 	CHECK_EQ(chime_rdm_send(c, bytes, 0, NULL, NULL), -EINVAL);
-	CHECK_EQ(chime_rdm_flush(c, 5 * CHIME_SEC), 0);
-	CHECK_EQ(chime_rdm_close(c, 5 * CHIME_SEC), 0);
+	CHECK_EQ(chime_rdm_flush(c, 60 * CHIME_SEC), 0);
+	CHECK_EQ(chime_rdm_close(c, 60 * CHIME_SEC), 0);
 	CHECK_EQ(chime_rdm_send(c, bytes, 1, NULL, NULL), CHIME_ECLOSED);
 	chime_rdm_free(&c);
 	echo_end(&s);

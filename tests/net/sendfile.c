@@ -66,7 +66,7 @@ TEST(whole_file)
 	CHECK_EQ(fcntl(chime_fileno(p[0]), F_GETFL) & O_NONBLOCK, 0);
 	end();
 	begin();
-	CHECK_EQ(chime_set_timeout(p[0], 20 * CHIME_SEC), 0);
+	CHECK_EQ(chime_set_timeout(p[0], 60 * CHIME_SEC), 0);
 	send_and_compare(file, 0, -1, SIZE);
 	end();
 }
@@ -145,7 +145,7 @@ TEST(limit_is_total_and_the_position_moves)
 	CHECK_EQ(chime_set_timeout(p[0], 60 * CHIME_MSEC), 0);
 	int64_t start = test_now();
 	CHECK_EQ(chime_sendfile(p[0], file, 1000, -1, &sent), CHIME_ETIMEOUT);
-	CHECK_IN(test_now() - start, 60 * CHIME_MSEC, 10 * CHIME_SEC);
+	CHECK_IN(test_now() - start, 60 * CHIME_MSEC, 50 * CHIME_SEC);
 	CHECK_IN(sent, 1, SIZE - 1001);
 	CHECK_EQ(lseek(file, 0, SEEK_CUR), 1000 + sent);
 	CHECK_EQ(chime_set_timeout(p[1], 0), 0);

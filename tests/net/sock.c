@@ -144,7 +144,7 @@ TEST(accepted_sockets_do_not_inherit_the_timeout)
 	chime_addr at;
 	CHECK_EQ(chime_create_server(&l, AF_INET, "127.0.0.1", 0, -1, false, false), 0);
 	CHECK_EQ(chime_getsockname(l, &at), 0);
-	CHECK_EQ(chime_set_timeout(l, 5 * CHIME_SEC), 0);
+	CHECK_EQ(chime_set_timeout(l, 60 * CHIME_SEC), 0);
 	for (int i = 0; i < 2; i++)
 		CHECK_EQ(chime_create_connection(&c[i], "127.0.0.1", chime_addr_port(&at), NULL), 0);
 	CHECK_EQ(chime_accept(l, &a, NULL), 0);
@@ -434,10 +434,10 @@ TEST(connect_refused_with_a_timeout)
 	CHECK_EQ(chime_getsockname(l, &at), 0);
 	chime_free(&l);
 	CHECK_EQ(chime_open(&s, AF_INET, SOCK_STREAM, 0), 0);
-	CHECK_EQ(chime_set_timeout(s, 10 * CHIME_SEC), 0);
+	CHECK_EQ(chime_set_timeout(s, 100 * CHIME_SEC), 0);
 	int64_t start = test_now();
 	CHECK_EQ(chime_connect(s, &at), -ECONNREFUSED);
-	CHECK_IN(test_now() - start, 0, 5 * CHIME_SEC);
+	CHECK_IN(test_now() - start, 0, 50 * CHIME_SEC);
 	chime_free(&s);
 }
 

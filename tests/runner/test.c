@@ -36,7 +36,7 @@ enum {
 /* What is kept of what a test prints. */
 #define OUTPUT_MAX ((size_t)32768)
 /* How long threads and children that are ending have to be gone. */
-#define ENDING_NS 1000000000LL
+#define ENDING_NS 5000000000LL
 
 static struct test *tests, **tests_end = &tests;
 static uint64_t seed, random_state;
@@ -254,7 +254,7 @@ static unsigned kill_orphans(void)
 
 /*
  * Waits for whatever the test left behind. Those that ended are no matter, whether it waited for them or not; those that
- * still run after a second are killed and counted.
+ * still run after that are killed and counted.
  */
 static unsigned reap_orphans(void)
 {

@@ -12,7 +12,7 @@
  * Running the program runs all its tests; names as arguments run those alone; --list lists them. It prints TAP, and last
  * "N passed, N failed, N skipped". A skip needs a reason, which is printed. Exit 0 when none failed.
  * Descriptors and child processes that a test leaves behind are failures of that test (threads and children that are just
- * ending get a second for it). The sanitizers' builds get four times the time. A check may fail in any thread and in
+ * ending get some seconds for it). The sanitizers' builds get four times the time. A check may fail in any thread and in
  * forked children, whose exit code is then not 0.
  */
 #ifndef RUNNER_TEST_H
@@ -59,7 +59,7 @@ int64_t test_now(void);
 		test_register(&test_##name_);                                                                          \
 	}                                                                                                              \
 	static void name_(void)
-#define TEST(name_) TEST_LIMIT(name_, 20)
+#define TEST(name_) TEST_LIMIT(name_, 60)
 
 #define TEST_MAIN()                                                                                                    \
 	int main(int argc, char **argv)                                                                                \

@@ -38,11 +38,11 @@ static chime_sock *dial(unsigned n)
 	struct chime_connect_config config = CHIME_CONNECT_CONFIG_INIT;
 	chime_endpoint to = *chime_server_endpoint(server, n);
 	chime_sock *s = NULL;
-	config.timeout_ns = 5 * CHIME_SEC;
+	config.timeout_ns = 60 * CHIME_SEC;
 	if (to.scheme == CHIME_TCP)
 		strcpy(to.host, "127.0.0.1");
 	CHECK_EQ(chime_connect_endpoint(&s, &to, &config), 0);
-	CHECK_EQ(chime_set_timeout(s, 5 * CHIME_SEC), 0);
+	CHECK_EQ(chime_set_timeout(s, 60 * CHIME_SEC), 0);
 	return s;
 }
 
@@ -75,7 +75,7 @@ static struct chime_server_stats stats(void)
 static void stop(void)
 {
 	chime_server_stop(server);
-	CHECK_EQ(chime_server_wait(server, 10 * CHIME_SEC), 0);
+	CHECK_EQ(chime_server_wait(server, 60 * CHIME_SEC), 0);
 	CHECK_EQ(stats().open, 0);
 	CHECK_EQ(stats().queued_bytes, 0);
 	chime_server_free(&server);
@@ -364,7 +364,7 @@ TEST_EACH_BACKEND(outgoing_connection_on_the_same_loop)
 	hear_end(s);
 	chime_free(&s);
 	chime_server_stop(back);
-	CHECK_EQ(chime_server_wait(back, 10 * CHIME_SEC), 0);
+	CHECK_EQ(chime_server_wait(back, 60 * CHIME_SEC), 0);
 	chime_server_free(&back);
 	s = dial(0); /* nobody is there now: the relay closes */
 	char c;

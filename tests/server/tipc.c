@@ -14,7 +14,7 @@
 
 #define STAMP 24
 #define NAME 700000
-#define LIMIT (10 * CHIME_SEC)
+#define LIMIT (50 * CHIME_SEC)
 
 static void need_tipc(void)
 {

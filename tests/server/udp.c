@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 #define STAMP 24
-#define LIMIT_MS 10000
+#define LIMIT_MS 50000
 
 static chime_server *serve_with(const struct chime_server_config *config, const char *const endpoints[], unsigned n)
 {
@@ -61,7 +61,7 @@ static void end(chime_server **s)
 {
 	int64_t start = test_now();
 	chime_server_stop(*s);
-	CHECK_EQ(chime_server_wait(*s, 10 * CHIME_SEC), 0);
+	CHECK_EQ(chime_server_wait(*s, 60 * CHIME_SEC), 0);
 	CHECK_IN(test_now() - start, 0, 4 * CHIME_SEC);
 	CHECK_EQ(stats_of(*s).queued_bytes, 0);
 	chime_server_free(s);
@@ -327,7 +327,7 @@ TEST(udp_drains_what_had_come)
 		for (unsigned k = 0; k < SENT; k++)
 			CHECK_EQ(send(fd, "x", 1, 0), 1);
 		chime_server_stop(s);
-		CHECK_EQ(chime_server_wait(s, 10 * CHIME_SEC), 0);
+		CHECK_EQ(chime_server_wait(s, 60 * CHIME_SEC), 0);
 		CHECK_EQ(stats_of(s).answers, SENT);
 		CHECK_EQ(take_all(fd), SENT);
 		close(fd);
@@ -480,7 +480,8 @@ TEST(unix_dgram_slow_reader_loses_nothing_and_holds_up_nobody)
 	uint64_t turns = stats_of(s).workers_turns;
 	int64_t start = test_now();
 	WAIT_FOR(test_now() - start > 200 * CHIME_MSEC);
-	CHECK_IN(stats_of(s).workers_turns - turns, 1, 60); /* a tick is 8 ms: tried again, without spinning */
+	turns = stats_of(s).workers_turns - turns;
+	CHECK_IN(turns, 1, (test_now() - start) / (3 * CHIME_MSEC)); /* a tick is 8 ms: tried again, without spinning */
 	for (unsigned i = 0; i < SENT; i++) {
 		CHECK(readable(slow, LIMIT_MS));
 		ssize_t n = recv(slow, answer, sizeof answer - 1, 0);
@@ -514,7 +515,7 @@ TEST(unix_dgram_ends_in_spite_of_a_client_that_never_reads)
 	WAIT_FOR(stats_of(s).messages == 1000);
 	close(gone);
 	chime_server_stop(s);
-	CHECK_EQ(chime_server_wait(s, 10 * CHIME_SEC), 0);
+	CHECK_EQ(chime_server_wait(s, 60 * CHIME_SEC), 0);
 	struct chime_server_stats stats = stats_of(s);
 	CHECK_EQ(stats.answers + stats.dropped_queue, 1000);
 	CHECK(stats.dropped_queue > 100);

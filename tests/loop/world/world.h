@@ -84,7 +84,7 @@ void turns(int n);
 /* The condition is looked at once a turn, and so may be an attempt. */
 #define TURN_UNTIL(cond)                                                                                               \
 	do {                                                                                                           \
-		int64_t end_ = test_now() + 5000000000ll;                                                              \
+		int64_t end_ = test_now() + 50000000000ll;                                                             \
 		bool met_;                                                                                             \
 		while (!(met_ = (cond)) && test_now() < end_)                                                          \
 			turn(10 * CHIME_MSEC);                                                                         \
