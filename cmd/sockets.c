@@ -182,7 +182,7 @@ static const char *state(int err)
 
 static void print_kind(const struct chime_kind *k, const struct tried *t, struct notes *notes)
 {
-	char text[sizeof notes->text[0]], mark[8] = "";
+	char text[sizeof notes->text[0]], mark[16] = "";
 	const char *scheme = scheme_name(k), *remark = t->err == 0 && k->remark ? k->remark : "";
 	tell(text, sizeof text, t);
 	size_t len = strlen(text);

@@ -192,10 +192,7 @@ static void read_on(struct dgram *d)
 	if (err == 0)
 		return;
 	chime__drop(&d->drops, DROP_RECV, 1, NULL, err);
-	if (d->base.state == DGRAM_DRAINING)
-		d->read_done = true;
-	else
-		again_soon(d);
+	again_soon(d); /* draining too: what waits there is answered, as long as there is time */
 }
 
 /* The receive operation is over. */
@@ -242,7 +239,7 @@ static void on_again(chime_timer *t, void *arg)
 {
 	struct dgram *d = arg;
 	(void)t;
-	if (d->base.state == DGRAM_OPEN && !op_running(&d->recv))
+	if (d->base.state != DGRAM_CLOSED && !d->read_done && !op_running(&d->recv))
 		read_on(d);
 }
 

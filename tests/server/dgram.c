@@ -246,6 +246,35 @@ TEST(dgram_drains_what_was_received)
 	}
 }
 
+/* Draining without the memory to receive: tried again, and what was there is answered. A cut does not wait for it. */
+TEST(dgram_drains_when_receiving_was_refused)
+{
+	for (unsigned cut = 0; cut < 2; cut++) {
+		struct rig *r = rig_new("127.0.0.1:40000", &echo_service, NULL, 0);
+		turn(r);
+		chime__dgram_drain(r->w.dgrams);
+		r->fake.refusals = 3;
+		for (unsigned i = 0; i < 3; i++) {
+			turn(r);
+			CHECK(!r->fake.recv);
+			CHECK_EQ(r->gone, 0);
+			r->fake.mono += 100 * CHIME_MSEC;
+		}
+		if (cut) {
+			chime__dgram_cut(r->w.dgrams);
+		} else {
+			arrive_text(r, "127.0.0.1:50001", "there");
+			turn(r);
+			turn(r);
+			check_sent(r, 0, "127.0.0.1:50001", "there");
+			turn(r);
+		}
+		CHECK_EQ(r->gone, 1);
+		CHECK_EQ(r->fake.sent_n, !cut);
+		rig_free(r);
+	}
+}
+
 /* An idle socket is drained in a moment; draining twice is draining once. */
 TEST(dgram_drains_an_idle_socket_at_once)
 {

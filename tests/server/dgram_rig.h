@@ -37,7 +37,8 @@ struct fake {
 	int fails[PEERS];          /* peers that sending to gives that error */
 	struct op_msg in[OP_MSGS]; /* to be received in the next wait() */
 	unsigned in_n;
-	int in_err; /* receiving ends so */
+	int in_err;        /* receiving ends so */
+	unsigned refusals; /* of receiving, before it can be begun again */
 	struct buf_pool pool;
 	struct sent *sent;
 	unsigned sent_n, sends, closes;
@@ -106,6 +107,10 @@ static inline int fake_submit(struct loop *lp, struct op *op)
 	CHECK_EQ(op->state, 0);
 	if (op->kind == OP_RECV_MSGS) {
 		CHECK(!f->recv);
+		if (f->refusals) {
+			f->refusals--;
+			return -ENOMEM;
+		}
 		f->recv = op;
 		op->state = 1;
 		return 0;
