@@ -85,6 +85,7 @@ struct op {
 	uint8_t flags;    /* enum op_flag */
 	uint8_t state;    /* the backend's; 0 while it is the owner's */
 	uint8_t prepared; /* the backend's, for the descriptor's life: 0 before the first submit */
+	uint8_t bulk;     /* the backend's, for the descriptor's life: the last receive brought much */
 	uint16_t n;
 	union {
 		struct iovec *iov;    /* kept until the last report, as is what it points at */
@@ -106,6 +107,7 @@ struct backend {
 	int (*submit)(struct loop *lp,
 		      struct op *op); /* 0 taken: ends in wait(); 1 ended: op->res; -errno: not taken */
 	void (*cancel)(struct loop *lp, struct op *op); /* op still ends once, in wait(): its result or -ECANCELED */
+	/* Who is in bulk has his turn behind the others, and in one wait all of them together get so many bytes (loop/backend/ready.h). */
 	int (*wait)(struct loop *lp,
 		    int64_t timeout_ns); /* sets lp->now_ns, runs completions: their number or -errno; -1: no limit */
 	void (*wake)(struct loop *lp);   /* ends a wait(), now or the next; any thread */

@@ -46,7 +46,7 @@ struct pending *chime__pending_get(struct conn *c)
 	p->blocks_bytes = p->charged = 0;
 	p->rest_partial = p->full = false;
 	p->out.state = 0;
-	p->out.prepared = 0;
+	p->out.prepared = p->out.bulk = 0;
 	p->out.done = on_out;
 	p->out.fd = c->base.fd;
 	p->out.kind = OP_SEND;

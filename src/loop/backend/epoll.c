@@ -41,6 +41,7 @@ struct epoll {
 };
 
 static bool report(struct loop *lp, struct op *op, struct op_event *ev, bool more);
+static void try(struct loop *lp, struct op *op, bool sure);
 
 static int64_t clock_ns(clockid_t clock)
 {
@@ -90,7 +91,7 @@ static int epoll_open(struct loop *lp, void *arg)
 	if (!ep)
 		return -ENOMEM;
 	lp->impl = ep;
-	chime__ready_init(&ep->ready, report);
+	chime__ready_init(&ep->ready, report, try);
 	ep->wake_fd = -1;
 	ep->fd = epoll_create1(EPOLL_CLOEXEC);
 	if (ep->fd >= 0)
@@ -180,6 +181,10 @@ static void apply_change(struct epoll *ep, int fd)
 	err = -errno;
 	struct op *in = s->in, *out = s->out;
 	s->in = s->out = NULL;
+	if (in && in->state != WAITING)
+		chime__ready_unrow(&ep->ready, in);
+	if (out && out->state != WAITING)
+		chime__ready_unrow(&ep->ready, out);
 	if (in)
 		chime__ready_end(&ep->ready, in, err);
 	if (out)
@@ -246,9 +251,9 @@ static int epoll_submit(struct loop *lp, struct op *op)
 static void epoll_cancel(struct loop *lp, struct op *op)
 {
 	struct epoll *ep = lp->impl;
-	if (op->state != WAITING)
+	if (op->state != WAITING && op->state != IN_ROW)
 		return; /* its end is on its way */
-	if (op_reads(op) && op->flags & OP_NOWAIT && op != ep->ready.trying) {
+	if (op->state == IN_ROW || (op_reads(op) && op->flags & OP_NOWAIT && op != ep->ready.trying)) {
 		op->state = CANCELLED;
 		return;
 	}
@@ -273,9 +278,33 @@ static bool report(struct loop *lp, struct op *op, struct op_event *ev, bool mor
 
 static void do_write(struct loop *lp, struct op *op)
 {
+	struct epoll *ep = lp->impl;
 	int res = chime__ready_write(op);
+	if (res > 0)
+		ep->ready.spent += (size_t)res;
 	if (res != -EAGAIN)
 		report(lp, op, &(struct op_event){ .res = res }, false);
+}
+
+static void try(struct loop *lp, struct op *op, bool sure)
+{
+	struct epoll *ep = lp->impl;
+	if (op_reads(op))
+		chime__ready_read(&ep->ready, lp, op, sure);
+	else
+		do_write(lp, op);
+}
+
+/* The descriptor is ready for that operation: now, in its turn, or that has come to it already. */
+static void is_ready(struct loop *lp, struct op *op, bool sure)
+{
+	struct epoll *ep = lp->impl;
+	if (op->state != WAITING)
+		return;
+	if (ready_in_bulk(op))
+		chime__ready_row(&ep->ready, op, sure);
+	else
+		try(lp, op, sure);
 }
 
 /* ---- a wait ---- */
@@ -292,9 +321,9 @@ static void do_event(struct loop *lp, const struct epoll_event *e)
 	uint32_t gen = (uint32_t)(e->data.u64 >> 32);
 	struct slot *s = slot_of(ep, fd);
 	if (s->gen == gen && s->in && e->events & (EPOLLIN | EPOLLHUP | EPOLLERR))
-		chime__ready_read(&ep->ready, lp, s->in, !(e->events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)));
+		is_ready(lp, s->in, !(e->events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)));
 	if (s->gen == gen && s->out && e->events & (EPOLLOUT | EPOLLHUP | EPOLLERR))
-		do_write(lp, s->out);
+		is_ready(lp, s->out, true);
 }
 
 static int epoll_wait_(struct loop *lp, int64_t timeout_ns)

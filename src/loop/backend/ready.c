@@ -17,9 +17,10 @@ enum {
 	CREDENTIALS
 };
 
-void chime__ready_init(struct ready *rd, ready_report_fn *report)
+void chime__ready_init(struct ready *rd, ready_report_fn *report, ready_try_fn *try)
 {
-	*rd = (struct ready){ .report = report };
+	*rd = (struct ready){ .report = report, .try = try };
+	rd->row_end = &rd->row;
 	rd->ending_end = &rd->ending;
 	chime__buf_pool_init(&rd->streams, STREAM_ROOM, KEEP_STREAM);
 	chime__buf_pool_init(&rd->messages, MESSAGE_ROOM, KEEP_MESSAGE);
@@ -87,14 +88,29 @@ static void put_buf(struct buf **last, struct buf *b)
 		buf_unref(b);
 }
 
+/* What a receive brought: n as it returned it. */
+static void note(struct ready *rd, struct op *op, ssize_t n)
+{
+	op->bulk = n >= READY_LEAST;
+	rd->spent += n > 0 ? (size_t)n : 0;
+}
+
+/* What a receive may bring: all that there is room for, but a first one in a wait() that has had its bytes. */
+static size_t most_of(const struct ready *rd, const struct op *op)
+{
+	if (op->bulk || op->flags & OP_NOWAIT || rd->spent + CHIME_INPUT_MAX <= READY_TURN)
+		return CHIME_INPUT_MAX;
+	return rd->spent + READY_LEAST < READY_TURN ? READY_TURN - rd->spent : READY_LEAST;
+}
+
 static bool do_recv(struct ready *rd, struct loop *lp, struct op *op)
 {
 	struct buf *b = get_buf(&rd->stream, &rd->streams);
 	bool more;
 	if (!b)
 		return no_result(rd, lp, op, -ENOMEM);
-	ssize_t n = recv_now(op->fd, b->data, CHIME_INPUT_MAX);
-	op->res = n > 0 ? (int)n : 0;
+	ssize_t n = recv_now(op->fd, b->data, most_of(rd, op));
+	note(rd, op, n);
 	if (n > 0)
 		more = report_more(lp, op, &(struct op_event){ .res = (int)n, .buf = b });
 	else if (n == 0)
@@ -145,6 +161,7 @@ static bool do_recv_msg(struct ready *rd, struct loop *lp, struct op *op, bool s
 		more = rd->report(lp, op, &(struct op_event){ .buf = b, .end = true }, false);
 	} else {
 		bool truncated = n > CHIME_MESSAGE_MAX;
+		note(rd, op, n);
 		struct op_event ev = { .res = truncated ? CHIME_MESSAGE_MAX : (int)n,
 				       .buf = b,
 				       .truncated = truncated };
@@ -234,9 +251,52 @@ static int run_now(struct ready *rd, struct loop *lp)
 	return n;
 }
 
+void chime__ready_row(struct ready *rd, struct op *op, bool sure)
+{
+	op->state = IN_ROW;
+	op->res = sure;
+	op->next = NULL;
+	*rd->row_end = op;
+	rd->row_end = &op->next;
+}
+
+void chime__ready_unrow(struct ready *rd, struct op *op)
+{
+	struct op **at = &rd->row;
+	while (*at != op)
+		at = &(*at)->next;
+	*at = op->next;
+	if (!*at)
+		rd->row_end = at;
+}
+
+/* The first at any rate, or who fills the wait() with many small ones would keep them waiting for ever. */
+static int run_row(struct ready *rd, struct loop *lp)
+{
+	int n = 0;
+	do {
+		struct op *op = rd->row;
+		size_t before = rd->spent;
+		chime__ready_unrow(rd, op);
+		n++;
+		if (op->state == CANCELLED) {
+			rd->report(lp, op, &(struct op_event){ .res = -ECANCELED }, false);
+			continue;
+		}
+		op->state = WAITING;
+		rd->try(lp, op, op->res);
+		if (rd->spent < before + READY_LEAST)
+			rd->spent = before + READY_LEAST;
+	} while (rd->row && rd->spent < READY_TURN);
+	return n;
+}
+
 int chime__ready_run(struct ready *rd, struct loop *lp)
 {
 	int n = rd->now ? run_now(rd, lp) : 0;
+	if (rd->row)
+		n += run_row(rd, lp);
+	rd->spent = 0;
 	while (rd->ending) {
 		struct op *op = rd->ending;
 		rd->ending = op->next;

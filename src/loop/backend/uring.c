@@ -16,7 +16,8 @@
  * Ring flags, and why: SINGLE_ISSUER and DEFER_TASKRUN (Linux 6.1: completions are worked off when this thread waits, not
  * when it is interrupted; a third less CPU at 1000 connections), R_DISABLED (the thread that runs the loop, not the
  * one that makes it, shall be the issuer), CQSIZE (a turn's completions fit without the overflow list), SUBMIT_ALL (one bad
- * entry shall not hold up the others), CLAMP (small machines).
+ * entry shall not hold up the others), CLAMP (small machines), TASKRUN_FLAG (a wait works off some 20 completions only, and those in
+ * bulk shall not have their turn between: take_all()).
  */
 #include "loop/backend/ready.h"
 #include "loop/backend/ring_bufs.h"
@@ -36,13 +37,14 @@
 
 #define ENTRIES 1024 /* submissions in a turn; more go in by themselves when it is full */
 #define CQ_FACTOR 8
-#define LARGE 8192                 /* bytes of a send that is not queued */
-#define AGAIN_NS 1000000           /* until what the kernel did not take is tried again */
-#define BULK_LEAST (RING_ROOM / 4) /* a receive in bulk that brings less was the last one */
+#define AT_ONCE 16       /* completions that the kernel works off in a wait, at least */
+#define LARGE 8192       /* bytes of a send that is not queued */
+#define AGAIN_NS 1000000 /* until what the kernel did not take is tried again */
 
 /* How a stream is received from: OP_RECV's op->prepared. */
 enum {
-	INTO_RING,
+	ONCE, /* into a buffer of the ring: a multishot receive goes on to 32 before others have their turn, so who fills one has none */
+	INTO_RING,   /* multishot */
 	ENDING_RING, /* in bulk from the next start on: what is under way was asked to end */
 	IN_BULK
 };
@@ -72,6 +74,7 @@ struct uring {
 };
 
 static bool report(struct loop *lp, struct op *op, struct op_event *ev, bool more);
+static void try(struct loop *lp, struct op *op, bool sure);
 static void start(struct uring *u, struct op *op);
 
 static int64_t clock_ns(clockid_t clock)
@@ -98,7 +101,8 @@ static int64_t uring_real(struct loop *lp)
 static int make_ring(struct io_uring *ring, unsigned entries, unsigned flags)
 {
 	struct io_uring_params p = { .flags = flags | IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN |
-					      IORING_SETUP_CLAMP | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_CQSIZE,
+					      IORING_SETUP_CLAMP | IORING_SETUP_SUBMIT_ALL | IORING_SETUP_CQSIZE |
+					      IORING_SETUP_TASKRUN_FLAG,
 				     .cq_entries = entries * CQ_FACTOR };
 	int err = io_uring_queue_init_params(entries, ring, &p);
 	if (err < 0)
@@ -202,7 +206,7 @@ static int uring_open(struct loop *lp, void *arg)
 		return -ENOMEM;
 	lp->impl = u;
 	u->ring.ring_fd = -1;
-	chime__ready_init(&u->ready, report);
+	chime__ready_init(&u->ready, report, try);
 	u->wake_fd = eventfd(0, EFD_CLOEXEC);
 	int err = u->wake_fd < 0 ? -errno : 0;
 	if (err == 0)
@@ -259,7 +263,10 @@ static void start(struct uring *u, struct op *op)
 	} else if (op->kind == OP_ACCEPT) {
 		io_uring_prep_multishot_accept(sqe, op->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	} else if (op->kind == OP_RECV) {
-		io_uring_prep_recv_multishot(sqe, op->fd, NULL, 0, 0);
+		if (op->prepared == ONCE)
+			io_uring_prep_recv(sqe, op->fd, NULL, 0, 0);
+		else
+			io_uring_prep_recv_multishot(sqe, op->fd, NULL, 0, 0);
 		sqe->flags |= IOSQE_BUFFER_SELECT;
 		sqe->buf_group = RING_GROUP;
 	} else if (op->kind == OP_CONNECT) {
@@ -322,26 +329,28 @@ static void ask_cancel(struct uring *u, struct op *op)
 		put_in(&u->unwanted, op);
 }
 
-/* A stream has filled a buffer: its multishot receive ends, and it goes on in bulk. */
-static void end_ring(struct uring *u, struct op *op)
+/* A stream has filled a buffer: it goes on in bulk when its multishot receive has ended, which is asked for if need be. */
+static void end_ring(struct uring *u, struct op *op, bool ended)
 {
-	struct io_uring_sqe *sqe = get_sqe(u);
-	if (!sqe)
+	struct io_uring_sqe *sqe = ended ? NULL : get_sqe(u);
+	if (!ended && !sqe)
 		return; /* the next full buffer will do */
 	op->prepared = ENDING_RING;
-	prep_cancel(sqe, op);
+	op->bulk = true;
+	if (sqe)
+		prep_cancel(sqe, op);
 }
 
 static void uring_cancel(struct loop *lp, struct op *op)
 {
 	struct uring *u = lp->impl;
-	if (op->state != WAITING)
+	if (op->state != WAITING && op->state != IN_ROW)
 		return; /* its end is on its way */
 	if (op == u->ready.trying) {
 		chime__ready_end(&u->ready, op, -ECANCELED);
 		return;
 	}
-	if (op_reads(op) && op->flags & OP_NOWAIT) {
+	if (op->state == IN_ROW || (op_reads(op) && op->flags & OP_NOWAIT)) {
 		op->state = CANCELLED;
 		return;
 	}
@@ -405,18 +414,21 @@ static void on_recv(struct loop *lp, struct op *op, int res, unsigned flags)
 	}
 	if (res > 0) {
 		assert(b);
-		bool full = res == RING_ROOM && op->prepared == INTO_RING;
+		bool full = res == RING_ROOM && op->prepared <= INTO_RING;
+		u->ready.spent += (size_t)res;
+		if (op->prepared == ONCE)
+			op->prepared = INTO_RING;
 		bool on = report(lp, op, &(struct op_event){ .res = res, .buf = b }, true);
 		buf_unref(b);
-		if (on && full && more)
-			end_ring(u, op);
-		else if (!more)
+		if (on && full)
+			end_ring(u, op, !more);
+		if (!more)
 			go_on(lp, op);
 		return;
 	}
 	if (b)
 		buf_unref(b);
-	if (res == -ENOBUFS && op->state == WAITING) {
+	if (res == -ENOBUFS && op->state == WAITING && op->prepared <= INTO_RING) {
 		put_in(&u->starved, op);
 	} else if (res == -ENOBUFS || res == -EINTR || res == -EAGAIN ||
 		   (res == -ECANCELED && op->state == WAITING && op->prepared == ENDING_RING)) {
@@ -435,20 +447,32 @@ static void on_poll(struct loop *lp, struct op *op, int res)
 		report(lp, op, &(struct op_event){ .res = op->state == CANCELLED ? -ECANCELED : res }, false);
 		return;
 	}
+	/* Not sure: what woke the poll may have been read before it began (its mask can be the waker's, not a look of its own). */
+	if (ready_in_bulk(op))
+		chime__ready_row(&u->ready, op, false);
+	else
+		try(lp, op, false);
+}
+
+/* The kernel has nothing of it now. */
+static void try(struct loop *lp, struct op *op, bool sure)
+{
+	struct uring *u = lp->impl;
 	if (!op_reads(op)) {
-		res = chime__ready_write(op);
+		int res = chime__ready_write(op);
+		if (res > 0)
+			u->ready.spent += (size_t)res;
 		if (res == -EAGAIN)
 			go_on(lp, op);
 		else
 			report(lp, op, &(struct op_event){ .res = res }, false);
 		return;
 	}
-	u->ready.trying = op; /* the kernel has nothing of it now: a cancel ends it at once */
-	/* Not sure: what woke the poll may have been read before it began (its mask can be the waker's, not a look of its own). */
-	bool more = chime__ready_read(&u->ready, lp, op, false);
+	u->ready.trying = op; /* a cancel ends it at once */
+	bool more = chime__ready_read(&u->ready, lp, op, sure);
 	u->ready.trying = NULL;
-	if (more && op->kind == OP_RECV && op->res < BULK_LEAST)
-		op->prepared = INTO_RING;
+	if (more && op->kind == OP_RECV && !op->bulk)
+		op->prepared = ONCE;
 	if (more)
 		go_on(lp, op);
 }
@@ -520,11 +544,43 @@ static int submit_and_wait(struct uring *u, int64_t timeout_ns)
 	return err < 0 && err != -ETIME && err != -EINTR && err != -EBUSY && err != -EAGAIN ? err : 0;
 }
 
-static int uring_wait(struct loop *lp, int64_t timeout_ns)
+static unsigned take(struct loop *lp, unsigned most)
 {
 	struct uring *u = lp->impl;
 	struct io_uring_cqe *cqe;
 	unsigned head, taken = 0;
+	io_uring_for_each_cqe(&u->ring, head, cqe)
+	{
+		on_cqe(lp, cqe);
+		if (++taken == most)
+			break; /* timers and posts have their turn too */
+	}
+	io_uring_cq_advance(&u->ring, taken);
+	return taken;
+}
+
+/* Whether the kernel has completions that it has not worked off, or entries are to be handed over: answers among them. */
+static bool has_more(const struct uring *u)
+{
+	return io_uring_sq_ready(&u->ring) || __atomic_load_n(u->ring.sq.kflags, __ATOMIC_RELAXED) & IORING_SQ_TASKRUN;
+}
+
+/* What a wait has brought; and before those in the row have their turn all that there is of the others, and their answers go. */
+static unsigned take_all(struct loop *lp)
+{
+	struct uring *u = lp->impl;
+	unsigned taken = take(lp, ENTRIES);
+	for (int i = 0; i < ENTRIES / AT_ONCE && u->ready.row && taken < ENTRIES && has_more(u); i++) {
+		if (submit_and_wait(u, 0) < 0)
+			break;
+		taken += take(lp, ENTRIES - taken);
+	}
+	return taken;
+}
+
+static int uring_wait(struct loop *lp, int64_t timeout_ns)
+{
+	struct uring *u = lp->impl;
 	int err = 0;
 	if (!u->enabled) {
 		err = enable(&u->ring);
@@ -542,14 +598,7 @@ static int uring_wait(struct loop *lp, int64_t timeout_ns)
 	if (err < 0)
 		return err;
 	lp->now_ns = uring_mono(lp);
-	io_uring_for_each_cqe(&u->ring, head, cqe)
-	{
-		on_cqe(lp, cqe);
-		if (++taken == ENTRIES)
-			break; /* timers and posts have their turn too */
-	}
-	io_uring_cq_advance(&u->ring, taken);
-	int count = (int)taken;
+	int count = (int)take_all(lp);
 	return count + chime__ready_run(&u->ready, lp);
 }
 
