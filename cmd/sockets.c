@@ -255,7 +255,8 @@ static void place_try(struct place *p, const struct chime_target *t)
 		p->tried = try_kind(p->kind);
 }
 
-static int print_json(const struct sockets *o, const char *name, const struct place *places, int n)
+static int print_json(const struct sockets *o, const chime_endpoint *e, const char *name, const struct place *places,
+		      int n)
 {
 	json_t *rows = json_array();
 	for (int i = 0; i < n; i++) {
@@ -264,9 +265,9 @@ static int print_json(const struct sockets *o, const char *name, const struct pl
 		json_object_set_new(row, "address", json_string(p->text));
 		json_array_append_new(rows, json_tried(row, &p->tried));
 	}
-	return json_out(json_pack("{s:s, s:s, s:I, s:n, s:o}", "endpoint", name, "for", o->serve ? "serve" : "talk",
-				  "attempt_delay_ns", (json_int_t)(o->serve ? 0 : CHIME_ATTEMPT_DELAY), "error",
-				  "addresses", rows));
+	return json_out(json_pack("{s:s, s:s, s:s*, s:I, s:n, s:o}", "endpoint", name, "for",
+				  o->serve ? "serve" : "talk", "carrier", carrier(e->scheme), "attempt_delay_ns",
+				  (json_int_t)(o->serve ? 0 : CHIME_ATTEMPT_DELAY), "error", "addresses", rows));
 }
 
 static void print_text(const struct sockets *o, const chime_endpoint *e, const char *name, const struct place *places,
@@ -327,7 +328,7 @@ static int run_endpoint(const struct sockets *o, const chime_endpoint *e)
 	}
 	int code = EXIT_DONE;
 	if (o->json)
-		code = print_json(o, name, places, n);
+		code = print_json(o, e, name, places, n);
 	else
 		print_text(o, e, name, places, n);
 	return available ? code : EXIT_SYSTEM;

@@ -70,6 +70,8 @@ int chime__stack_init(rdm_stack_output_fn *output)
 	usrsctp_sysctl_set_sctp_reconfig_enable(0);
 	usrsctp_sysctl_set_sctp_nrsack_enable(0);
 	usrsctp_sysctl_set_sctp_pktdrop_enable(0);
+	/* An orderly end lasts until the peer has sent what it had: who ends it earlier has limits of his own (give_up_ns, close). */
+	usrsctp_sysctl_set_sctp_shutdown_guard_time_default(3600); /* the longest give_up_ns */
 	return 0;
 }
 

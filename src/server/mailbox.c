@@ -32,6 +32,8 @@ struct mailbox {
 	struct chime_timer retry;
 	struct drops drops;
 	struct peers peers; /* what waits. In .local stands the peer's UDP port */
+	bool shut;          /* DRAINING: the associations were told to end */
+	int64_t shut_ns;    /* ... which they are by then, though some of what waits was not taken */
 	const struct chime_rdm_peer *current;
 	struct iovec iov[IOVS];
 	unsigned char scratch[SCRATCH];
@@ -84,6 +86,21 @@ static void finish_if_done(struct mailbox *m)
 	m->base.fd = -1;
 	chime_rdm_free(&m->rdm);
 	m->base.state = MAILBOX_CLOSED;
+}
+
+/*
+ * Draining: ends the associations, once nothing waits that could not be sent behind their end; or at last, and then those that take
+ * nothing are aborted.
+ */
+static void shut_all(struct mailbox *m)
+{
+	bool late = loop_of(m)->now_ns >= m->shut_ns;
+	if (m->base.state != MAILBOX_DRAINING || m->shut || (m->peers.count && !late))
+		return;
+	m->shut = true;
+	for (struct peer *p = m->peers.stuck.first; p; p = p->next)
+		(void)chime_rdm_end(m->rdm, &(struct chime_rdm_peer){ .addr = p->addr }, true);
+	(void)chime_rdm_end(m->rdm, NULL, false);
 }
 
 /* ---- sending ---- */
@@ -177,8 +194,10 @@ static void on_retry(chime_timer *t, void *arg)
 	for (const struct peer *p = m->peers.stuck.first; limit_ns > 0 && p; p = p->next)
 		if (loop_of(m)->now_ns - p->since_ns >= limit_ns)
 			give_up(m, DROP_STALL, &(struct chime_rdm_peer){ .addr = p->addr }, -ETIMEDOUT);
+	shut_all(m);
 	chime__peers_unstick(&m->peers);
 	pump(m);
+	shut_all(m);
 	finish_if_done(m);
 }
 
@@ -239,9 +258,11 @@ static void tell_peer(struct mailbox *m, const char *event, const struct chime_r
 
 static void take(struct mailbox *m, const struct chime_rdm_event *ev)
 {
+	bool draining = m->base.state == MAILBOX_DRAINING;
 	switch (ev->kind) {
 	case CHIME_RDM_MESSAGE:
-		answer(m, ev);
+		if (!draining) /* as on a stream: nothing is answered behind our end */
+			answer(m, ev);
 		return;
 	case CHIME_RDM_UNDELIVERED:
 		chime__drop(&m->drops, DROP_SEND, 1, &ev->peer.addr, ev->why);
@@ -250,6 +271,8 @@ static void take(struct mailbox *m, const struct chime_rdm_event *ev)
 		stat_add(&stats_of(m)->accepted, 1);
 		stat_add(&stats_of(m)->open, 1);
 		tell_peer(m, "open", ev);
+		if (draining)
+			(void)chime_rdm_end(m->rdm, &ev->peer, true);
 		return;
 	case CHIME_RDM_DOWN:
 		if (stats_of(m)->open)
@@ -284,6 +307,7 @@ static void on_poll(struct loop *lp, struct op *op, const struct op_event *ev)
 		(void)fetch(m);
 		chime__peers_unstick(&m->peers);
 		pump(m);
+		shut_all(m);
 	}
 	if (!ev->more && ev->res < 0 && ev->res != -ECANCELED)
 		chime__drop(&m->drops, DROP_RECV, 1, NULL, ev->res);
@@ -330,8 +354,10 @@ void chime__mailbox_drain(struct mailbox *m)
 	for (unsigned i = 0; i < 64 && fetch(m); i++)
 		;
 	pump(m);
+	int64_t grace_ns = m->base.worker->config->grace_ns;
 	m->base.state = MAILBOX_DRAINING;
-	(void)chime_rdm_end(m->rdm, NULL, false);
+	m->shut_ns = grace_ns == CHIME_FOREVER ? INT64_MAX : loop_of(m)->now_ns + grace_ns / 2;
+	shut_all(m);
 	finish_if_done(m);
 }
 

@@ -3,7 +3,8 @@
  *
  *   OPEN --drain--> DRAINING --every association has ended--> CLOSED
  *
- * OPEN: receiving. DRAINING: what had come is answered, what was answered is delivered or told, then associations are shut down.
+ * OPEN: receiving. DRAINING: what had come is answered, what was answered is delivered or told, then associations are shut down; what
+ * comes still is not answered, who comes is turned away.
  * CLOSED: the handle is gone, no operation is under way. The stack is one for the process: the first worker owns the mailbox.
  *
  * Answers for which a peer has no room wait in a queue, bounded for each peer (server/peers.h). Such a message is never dropped in

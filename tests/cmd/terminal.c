@@ -2,6 +2,7 @@
 #include "program.h"
 
 #include <chime/connect.h>
+#include <chime/rdm.h>
 #include <chime/stamp.h>
 
 #include <pthread.h>
@@ -113,6 +114,35 @@ TEST(ctrl_c_ends_waiting)
 	expect(&s, "i\r\n");
 	program_type(&s.talk, CTRL_C);
 	session_close(&s, 128 + SIGINT);
+}
+
+/* chime serve of reliable messages by libusrsctp, and talk on a terminal: lines, history, and ctrl-D. */
+static void reliable_session(const char *endpoint)
+{
+	struct session s = { 0 };
+	char at[256];
+	if (chime_rdm_available(CHIME_RDM_USER) < 0)
+		SKIP("this build has no libusrsctp");
+	START(&s.server, "serve", endpoint);
+	server_endpoint(&s.server, 0, at);
+	at[strcspn(at, " ")] = 0;
+	START_TERMINAL(&s.talk, "talk", at);
+	s.seen = program_expect(&s.talk, &s.talk.said, 0, ">>:");
+	program_type(&s.talk, "i\r");
+	expect_answer(&s, "i");
+	program_type(&s.talk, "several words in one\r");
+	expect_answer(&s, "several words in one");
+	program_type(&s.talk, UP " again\r");
+	expect_answer(&s, "several words in one again");
+	program_type(&s.talk, CTRL_D);
+	session_close(&s, 0);
+}
+
+/* The tutorial's session on reliable messages, unordered and ordered, on both families. */
+TEST(reliable_messages_are_answered_at_the_prompt)
+{
+	reliable_session("rdm://127.0.0.1:0?udp=0&carrier=user");
+	reliable_session("sctp+seqpacket://[::1]:0?udp=0&carrier=user");
 }
 
 /* That the server has gone is said at once, in the middle of a line, and ends the program. */
@@ -297,6 +327,65 @@ TEST(late_datagrams_are_labelled)
 	CHECK_EQ(program_wait(&s.talk), 0);
 	pthread_join(server.thread, NULL);
 	chime_free(&server.sock);
+	program_forget(&s.talk);
+}
+
+/* The same of reliable messages: the first is answered only when the second has come, and behind it. */
+static void *answer_reordered(void *arg)
+{
+	chime_rdm *r = arg;
+	struct chime_rdm_event ev;
+	struct chime_rdm_peer peer;
+	char answers[2][128];
+	size_t lens[2];
+	for (unsigned n = 0; n < 2;) {
+		if (chime_rdm_receive(r, &ev) < 0)
+			return NULL;
+		if (ev.kind != CHIME_RDM_MESSAGE || ev.len > 64)
+			continue;
+		peer = ev.peer;
+		lens[n] = chime_stamp_write(answers[n], chime_now_real(), CHIME_STAMP_CTIME, false);
+		memcpy(answers[n] + lens[n], ev.data, ev.len);
+		lens[n++] += ev.len;
+	}
+	chime_rdm_send(r, answers[1], lens[1], &peer, NULL);
+	chime_rdm_send(r, answers[0], lens[0], &peer, NULL);
+	chime_rdm_flush(r, 5 * CHIME_SEC);
+	while (chime_rdm_receive(r, &ev) == 0) /* until it is closed */
+		;
+	return NULL;
+}
+
+/* A reliable answer that comes late, and behind the next one's, is labelled with its line. */
+TEST(late_reliable_messages_are_labelled)
+{
+	struct chime_rdm_config config = CHIME_RDM_CONFIG_INIT;
+	struct session s = { 0 };
+	chime_rdm *r = NULL;
+	chime_endpoint e;
+	pthread_t thread;
+	char text[CHIME_ENDPOINT_TEXT];
+	if (chime_rdm_available(CHIME_RDM_USER) < 0)
+		SKIP("this build has no libusrsctp");
+	CHECK_EQ(chime_endpoint_parse(&e, "rdm://127.0.0.1:0?udp=0&carrier=user", NULL, NULL, NULL), 0);
+	CHECK_EQ(chime_rdm_serve(&r, &e, &config), 0);
+	CHECK_EQ(pthread_create(&thread, NULL, answer_reordered, r), 0);
+	chime_endpoint_print(&e, text, sizeof text);
+	START_TERMINAL(&s.talk, "talk", "--timeout=500ms", text);
+	s.seen = program_expect(&s.talk, &s.talk.said, 0, ">>:");
+	program_type(&s.talk, "early\r");
+	expect(&s, "no answer within");
+	expect(&s, ">>:");
+	program_type(&s.talk, "later\r");
+	expect(&s, "later\r\n"); /* as it was typed */
+	expect(&s, "later\r\n");
+	expect(&s, "late answer to 'early': ");
+	expect(&s, "early\r\n");
+	program_type(&s.talk, CTRL_D);
+	CHECK_EQ(program_wait(&s.talk), 0);
+	chime_rdm_close(r, 0);
+	pthread_join(thread, NULL);
+	chime_rdm_free(&r);
 	program_forget(&s.talk);
 }
 
