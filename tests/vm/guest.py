@@ -120,12 +120,14 @@ class Archive:
 
 class Guest:
     def __init__(self, name, *, modules=(), mem="256M", timeout=120, env=(), carry=(), files=20000, log=None,
-                 parameters=()):
+                 parameters=(), wire=None):
         self.name, self.mem, self.timeout, self.env, self.carry = name, mem, timeout, list(env), list(carry)
         self.files, self.log, self.parameters = files, log, list(parameters)
         self.kernel = kernels.KERNELS[name]()
         self.uml = name == "uml"
         self.modules = self.kernel.in_order(["ipv6", *modules])
+        self.wires = () if wire is None else (wire,)  # a datagram socket's descriptor; in user-mode Linux it is vec0
+        self.parameters += [f"vec0:transport=fd,fd={wire},depth=64" for wire in self.wires]
 
     def run(self, programs, show=lambda line: print(line, flush=True), ran=lambda: None):
         """
@@ -155,7 +157,7 @@ class Guest:
     def _follow(self, command, env, log, show, ran):
         """Shows what the programs print. Their codes, and True, or how the guest ended without saying so."""
         out = {"stdout": log, "stderr": subprocess.PIPE} if self.uml else {"stdout": subprocess.PIPE, "stderr": log}
-        guest = subprocess.Popen(command, stdin=subprocess.DEVNULL, env={**os.environ, **env}, **out)
+        guest = subprocess.Popen(command, stdin=subprocess.DEVNULL, env={**os.environ, **env}, pass_fds=self.wires, **out)
         begun, whole, codes = False, False, []
         mark = re.compile(rf"(.*){self.word} (ran (\d+)|end)$")
 
