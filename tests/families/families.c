@@ -29,7 +29,7 @@
 #include <unistd.h>
 
 #define FAMILY(name) name, #name
-#define BEGINS_S 20 /* a server is up by then */
+#define BEGINS_S 60 /* a server is up by then */
 #define ENDS_S 180  /* and one outcome is known by then */
 
 /* What is served of a family and type. An endpoint: behind the scheme, see endpoint_of(). */
@@ -150,7 +150,7 @@ static bool by_library(const struct trial *c, struct trouble *t)
 		at[place_len(c->row, at)] = 0;
 		good = ask_by_library(at, c->count, t);
 		chime_server_stop(s);
-		int err = chime_server_wait(s, 10 * CHIME_SEC);
+		int err = chime_server_wait(s, 60 * CHIME_SEC);
 		good = good && (err == 0 || trouble(t, "the server's end: %s", chime_strerror(err)));
 	}
 	chime_server_free(&s);

@@ -124,6 +124,7 @@ def two_signals_end_at_once():
                 time.sleep(0.02)
         start = time.monotonic()
         server.signal(signal.SIGTERM)
+        wait_for(lambda: "event=drain" in server.text(), what="the drain")  # two that are pending are one
         time.sleep(0.3)
         check(server.alive(), "it did not wait for the peer")
         server.signal(signal.SIGTERM)
