@@ -11,8 +11,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#define LATE_NS (20 * CHIME_SEC)      /* nothing comes for so long: it never will */
-#define DGRAM_LATE_NS (5 * CHIME_SEC) /* of datagrams: it is lost */
+#define LATE_NS patience(20 * CHIME_SEC)      /* nothing comes for so long: it never will */
+#define DGRAM_LATE_NS patience(5 * CHIME_SEC) /* of datagrams: it is lost */
 
 const char *const role_names[ROLES] = { "lockstep", "bulk", "half-close", "reset",    "idle",
 					"churn",    "mute", "lines",      "binary",   "seqpacket",
