@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TURNS_MAX 400000
+#define TURNS_MAX 2000000         /* clients that wait a minute for a connection look each millisecond */
 #define LINGER_NS (5 * CHIME_SEC) /* as in src/server/worker.c */
 #define SWEEP_NS CHIME_SEC
 
