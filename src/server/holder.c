@@ -15,8 +15,8 @@
 #include <unistd.h>
 
 #define LINES_MAX 100000 /* of a table; more is not read */
-#define SEARCH_NS                                                                                                      \
-	(500 * CHIME_MSEC) /* of this thread's work, for all of a search; who is not found by then is not visible */
+/* Of this thread's work, for all of a search; who is not found by then is not visible. */
+#define SEARCH_NS (500 * CHIME_MSEC)
 
 /* What this thread has worked: a busy machine makes a search longer, and finds no less. */
 static int64_t worked_ns(void)

@@ -9,10 +9,9 @@
 
 #include <liburing.h>
 
-#define RING_BUFS 512 /* a turn's receives; with too few of them, many wait for one (tests/loop/uring.c) */
-#define RING_ROOM                                                                                                      \
-	8192 /* bytes of each: all of them are what peers can put before everybody else in one turn (READY_TURN) */
-#define RING_GROUP 0 /* of buffers: there is one */
+#define RING_BUFS 512  /* a turn's receives; with too few of them, many wait for one (tests/loop/uring.c) */
+#define RING_ROOM 8192 /* bytes of each; all of them come before everybody else in one turn (READY_TURN) */
+#define RING_GROUP 0   /* of buffers: there is one */
 
 struct ring_bufs {
 	struct buf_pool pool;
