@@ -116,7 +116,8 @@ static void wait_a_little(struct asker *a)
 /* A turn of relay and client. */
 static void turn(struct asker *a, unsigned until)
 {
-	bool moved = relay_run(&a->relay) | give(a, until);
+	bool moved = relay_run(&a->relay);
+	moved = give(a, until) || moved;
 	take(a);
 	if (!relay_run(&a->relay) && !moved)
 		wait_a_little(a);
@@ -279,7 +280,8 @@ static void full_window(const char *scheme)
 	a.bytes = BYTES_MAX;
 	for (int64_t end = test_now() + 30 * CHIME_SEC; !strstr(told(&a.server), "the queue is full");) {
 		CHECK(test_now() < end);
-		if (!(relay_run(&a.relay) | give(&a, ASKED - 200)))
+		bool moved = relay_run(&a.relay);
+		if (!give(&a, ASKED - 200) && !moved)
 			program_listen(&a.server, test_now() + 2 * CHIME_MSEC);
 		CHECK_EQ(chime_rdm_process(a.client), 0);
 	}
