@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -238,16 +239,20 @@ static inline ssize_t stuck_send_many(struct stuck *k)
 	return n == 1 ? (ssize_t)p.bytes : n;
 }
 
-/* TCP moves what was sent on for a while: full is what stays so. */
+/* TCP moves what was sent on for a while: full is when nothing is under way any more, and there is no room all the same. */
 static inline void stuck_make_full_zerocopy(struct stuck *k)
 {
+	struct tcp_info info;
+	socklen_t len = sizeof info;
 	stuck_make_tcp(k);
 	STUCK_OK(chime_setsockopt_int(k->s, SOL_SOCKET, SO_ZEROCOPY, 1));
 	STUCK_OK(chime_setsockopt_int(k->s, SOL_SOCKET, SO_SNDBUF, 4096));
-	struct pollfd p = { chime_fileno(k->s), POLLOUT, 0 };
 	do {
 		stuck_fill(k);
-		poll(&p, 1, 250); /* longer than an acknowledgement is delayed; a little room is not told */
+		do {
+			usleep(1000);
+			STUCK_OK(getsockopt(chime_fileno(k->s), IPPROTO_TCP, TCP_INFO, &info, &len));
+		} while (info.tcpi_unacked);
 	} while (chime_send(k->s, k->buf, sizeof(k->buf), MSG_DONTWAIT) > 0);
 }
 
@@ -385,6 +390,7 @@ struct stuck_thread {
 	struct stuck *k;
 	pthread_t thread;
 	_Atomic pid_t tid;
+	atomic_bool over;
 	ssize_t result;
 };
 
@@ -393,6 +399,7 @@ static inline void *stuck_thread_run(void *arg)
 	struct stuck_thread *t = arg;
 	atomic_store(&t->tid, (pid_t)syscall(SYS_gettid));
 	t->result = t->c->call(t->k);
+	atomic_store(&t->over, true);
 	return NULL;
 }
 
@@ -410,12 +417,12 @@ static inline bool stuck_asleep(pid_t tid)
 	return end && end[1] == ' ' && end[2] == 'S';
 }
 
-/* Starts it and comes back when it waits: it has its wake descriptor, and sleeps. */
+/* Starts it and comes back when it waits (it has its wake descriptor, and sleeps), or is over, which stuck_thread_end() tells. */
 static inline void stuck_thread_start(struct stuck_thread *t, const struct stuck_call *c, struct stuck *k)
 {
 	*t = (struct stuck_thread){ .c = c, .k = k, .result = -99999 };
 	STUCK_OK(-pthread_create(&t->thread, NULL, stuck_thread_run, t));
-	for (int seen = 0; seen < 3; usleep(1000))
+	for (int seen = 0; seen < 3 && !atomic_load(&t->over); usleep(1000))
 		seen = atomic_load(&t->tid) && atomic_load(&k->s->wake) >= 0 && stuck_asleep(t->tid) ? seen + 1 : 0;
 }
 
