@@ -239,21 +239,18 @@ static inline ssize_t stuck_send_many(struct stuck *k)
 	return n == 1 ? (ssize_t)p.bytes : n;
 }
 
-/* TCP moves what was sent on for a while: full is when nothing is under way any more, and there is no room all the same. */
+/* TCP moves what was sent on for a while: full is when it has begun to ask the peer whether there is room at last. */
 static inline void stuck_make_full_zerocopy(struct stuck *k)
 {
-	struct tcp_info info;
+	struct tcp_info info = { 0 };
 	socklen_t len = sizeof info;
 	stuck_make_tcp(k);
 	STUCK_OK(chime_setsockopt_int(k->s, SOL_SOCKET, SO_ZEROCOPY, 1));
 	STUCK_OK(chime_setsockopt_int(k->s, SOL_SOCKET, SO_SNDBUF, 4096));
-	do {
+	for (; info.tcpi_unacked || !info.tcpi_backoff; usleep(1000)) {
 		stuck_fill(k);
-		do {
-			usleep(1000);
-			STUCK_OK(getsockopt(chime_fileno(k->s), IPPROTO_TCP, TCP_INFO, &info, &len));
-		} while (info.tcpi_unacked);
-	} while (chime_send(k->s, k->buf, sizeof(k->buf), MSG_DONTWAIT) > 0);
+		STUCK_OK(getsockopt(chime_fileno(k->s), IPPROTO_TCP, TCP_INFO, &info, &len));
+	}
 }
 
 static inline ssize_t stuck_send_zerocopy(struct stuck *k)
