@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define WIDTH 80
+#define WIDTH 79 /* the last column is left free: some terminals begin a new line there */
 
 void wrap(const char *text, size_t indent)
 {
