@@ -92,21 +92,23 @@ static PyObject *create_server_(PyObject *module, PyObject *args)
 	return err < 0 ? py_raise(err) : give_away(s);
 }
 
-/* Connects from source, or its counterpart of the other family where that does not fit. false: an exception. */
+/* Connects from source, or from its counterpart of the other family where that leads nowhere. false: an exception. */
 static bool connect_from(const char *source, int source_port, const char *host, int port,
 			 struct chime_connect_config config, chime_sock **out)
 {
 	static const int families[] = { AF_INET6, AF_INET };
-	int err = -EAFNOSUPPORT;
+	int err = -EAFNOSUPPORT, now;
 	chime_addr at;
-	for (int i = 0; i < 2 && err == -EAFNOSUPPORT; i++) {
+	for (int i = 0; i < 2 && err < 0; i++) {
 		PyErr_Clear();
 		if (!py_look_up(source, families[i], &at))
 			continue;
-		CALL(err, chime_addr_set_port(&at, source_port));
+		CALL(now, chime_addr_set_port(&at, source_port));
 		config.bind = &at;
-		if (err == 0)
-			WAIT(err, chime_create_connection(out, host, port, &config));
+		if (now == 0)
+			WAIT(now, chime_create_connection(out, host, port, &config));
+		if (now != -EAFNOSUPPORT)
+			err = now;
 	}
 	return err == 0 || py_raise(err);
 }
