@@ -1,4 +1,7 @@
-/* chime talk in a pipe: lock-step, whole answers, exit codes; and --raw. */
+/*
+ * chime talk in a pipe: lock-step, whole answers, exit codes; and --raw. Over 600 lines, because every part uses the servers that the test
+ * plays, at its beginning.
+ */
 #include "program.h"
 
 #include <chime/connect.h>

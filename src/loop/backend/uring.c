@@ -1,5 +1,5 @@
 /*
- * Operations over io_uring.
+ * Operations over io_uring. Over 600 lines, because who starts an operation, ends it and is told of it must agree on one set of states.
  *
  * Accepting and receiving are multishot; received bytes come in buffers of ours that the kernel picks from a ring, each with the
  * headroom that answers are written into. What is submitted in a turn goes in with the one system call that waits.
