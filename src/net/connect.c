@@ -24,8 +24,9 @@ struct race {
 	int scheme;                                /* enum chime_scheme, -1 */
 	int64_t deadline;                          /* CHIME_FOREVER: none */
 	struct chime_target targets[CHIME_TARGETS];
-	int n, next; /* targets; the first that was not tried */
-	int err;     /* of the attempt that failed last */
+	int n, next;  /* targets; the first that was not tried */
+	int err;      /* of the attempt that failed last */
+	bool unbound; /* that one failed at binding to config.bind */
 	size_t why_used;
 	int running; /* attempts under way: */
 	struct pollfd poll[CHIME_TARGETS];
@@ -68,6 +69,12 @@ static void why_tried(struct race *r, int target, int err)
 		why_add(r, "; ");
 	why_add(r, text);
 	why_add(r, ": ");
+	if (r->unbound) {
+		chime_addr_print(r->config.bind, text, sizeof(text));
+		why_add(r, "bind ");
+		why_add(r, text);
+		why_add(r, ": ");
+	}
 	why_add(r, chime_strerror(err));
 	if (kind && chime_kind_try(kind, text, sizeof(text)) < 0 && strchr(text, ';'))
 		why_add(r, strchr(text, ';'));
@@ -178,7 +185,7 @@ static int target_socket(const struct race *r, struct chime_target *t)
 }
 
 /* A non-blocking socket for a target, bound and set as the caller wants; its descriptor or -errno. */
-static int attempt_socket(const struct race *r, struct chime_target *t)
+static int attempt_socket(struct race *r, struct chime_target *t)
 {
 	chime_addr source = chime_addr_none();
 	const chime_addr autobind = { sizeof(sa_family_t), { .sa = { .sa_family = AF_UNIX } } }, *at = r->config.bind;
@@ -205,8 +212,10 @@ static int attempt_socket(const struct race *r, struct chime_target *t)
 		err = set_int(fd, SO_RCVBUF, r->set->rcvbuf);
 	if (err == 0 && r->set)
 		err = set_int(fd, SO_SNDBUF, r->set->sndbuf);
-	if (err == 0 && at && bind(fd, &at->u.sa, at->len) < 0)
+	if (err == 0 && at && bind(fd, &at->u.sa, at->len) < 0) {
 		err = -errno;
+		r->unbound = at == r->config.bind;
+	}
 	if (err == 0)
 		return fd;
 	close(fd);
@@ -217,6 +226,7 @@ static void failed(struct race *r, int target, int err)
 {
 	r->err = err;
 	why_tried(r, target, err);
+	r->unbound = false;
 }
 
 /* Begins the next attempt. A connected descriptor, -1 under way, or -2: it failed at once. */

@@ -141,7 +141,7 @@ const char *chime__scheme_guess(const char *name, size_t len)
 #define SETTING(field) offsetof(struct chime_endpoint_settings, field)
 #define WORDS_UNIX "unix schemes"
 #define WORDS_CONNECTED "schemes with connections"
-#define WORDS_PORTS "tcp, udp, udplite, mptcp, sctp, tls and stamp"
+#define WORDS_PORTS "tcp, udp, udplite, mptcp, sctp, sctp+seqpacket, tls and stamp"
 #define WORDS_UDPLITE "udplite"
 #define WORDS_PACKETS "udp, udplite, icmp and ip"
 #define WORDS_GROUPS "udp and udplite"

@@ -359,6 +359,7 @@ TEST(bind_chooses_the_family)
 	CHECK(strstr(why, "127.0.0.77"));
 	CHECK_EQ(chime_addr_ip(&from, AF_INET, "192.0.2.1", 0), 0);
 	CHECK_EQ(chime_create_connection(&s, "127.0.0.1", chime_addr_port(&at), &config), -EADDRNOTAVAIL);
+	CHECK(strstr(why, ": bind 192.0.2.1:0: ") != NULL);
 	chime_free(&l);
 }
 

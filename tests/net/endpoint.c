@@ -356,7 +356,7 @@ static const struct {
 	{ "udp://:1?backlog=1", CHIME_ESYNTAX, 9, "expected no backlog: it is for schemes with connections" },
 	{ "unix+dgram:/x?backlog=1", CHIME_ESYNTAX, 14, "expected no backlog: it is for schemes with connections" },
 	{ "unix:/x?reuseport=1", CHIME_ESYNTAX, 8,
-	  "expected no reuseport: it is for tcp, udp, udplite, mptcp, sctp, tls and stamp" },
+	  "expected no reuseport: it is for tcp, udp, udplite, mptcp, sctp, sctp+seqpacket, tls and stamp" },
 	{ "tcp://:1?udp=1", CHIME_ESYNTAX, 9, "expected no udp: it is for rdm and sctp+seqpacket" },
 	{ "fd://3?rcvbuf=1", CHIME_ESYNTAX, 7, "expected no rcvbuf: it is for all schemes but fd" },
 	{ "unix:@x?mode=0600", CHIME_ESYNTAX, 8, "expected no mode: an abstract name has no file" },
