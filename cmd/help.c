@@ -4,7 +4,7 @@
 
 #include <chime/clock.h>
 #include <chime/endpoint.h>
-#include <chime/service.h>
+#include <chime/server.h>
 
 #include <stdio.h>
 #include <string.h>
@@ -47,8 +47,9 @@ static void range(const struct chime_option *o, char *out, size_t size)
 	size_t used = 0;
 	char low[32], high[32];
 	out[0] = 0;
-	if (o->type == CHIME_OPTION_CHOICE && strstr(o->help, o->choices[0]) && strstr(o->help, o->choices[1])) {
-		return; /* the words are in the sentence already */
+	if (o->type == CHIME_OPTION_CHOICE && ((o->metavar && strstr(o->metavar, o->choices[0])) ||
+					       (strstr(o->help, o->choices[0]) && strstr(o->help, o->choices[1])))) {
+		return; /* the words are there already */
 	} else if (o->type == CHIME_OPTION_CHOICE) {
 		for (unsigned i = 0; o->choices[i] && used < size; i++)
 			used += (size_t)snprintf(out + used, size - used, "%s%s", i ? ", " : "one of: ", o->choices[i]);
@@ -72,7 +73,13 @@ static void print_option(const char *lead, const struct chime_option *o, char be
 		   : between == '='                        ? printf("%s%s=yes", lead, o->name)
 							   : printf("%s%s", lead, o->name);
 	range(o, limits, sizeof limits);
-	snprintf(text, sizeof text, "%s%s%s%s", o->help, limits[0] ? " (" : "", limits, limits[0] ? ")" : "");
+	size_t len = strlen(o->help);
+	bool behind = limits[0] && len && o->help[len - 1] == ')'; /* one pair of parentheses is enough */
+	snprintf(text, sizeof text, "%.*s%s%s%s", (int)(behind ? len - 1 : len), o->help,
+		 behind      ? "; "
+		 : limits[0] ? " ("
+			     : "",
+		 limits, limits[0] ? ")" : "");
 	column((size_t)used, text);
 }
 
@@ -99,8 +106,8 @@ static void print_table(const char *title, const struct chime_option *o)
 
 void help_verb(const struct verb *verb)
 {
-	printf("usage: chime %s [OPTION...]%s%s\n\n%s\n", verb->name, verb->operands[0] ? " " : "", verb->operands,
-	       verb->about);
+	printf("usage: chime %s [OPTION...]%s%s\n\n", verb->name, verb->operands[0] ? " " : "", verb->operands);
+	wrap(verb->about, 0);
 	if (verb->options)
 		print_options(verb);
 	if (verb == &verb_serve) {
@@ -113,6 +120,7 @@ void help_verb(const struct verb *verb)
 				 "settings of %s, in an endpoint's query:", chime_service_at(n)->name);
 			print_table(title, chime_service_at(n)->options);
 		}
+		print_table("settings of serving, in an endpoint's query:", chime_server_options());
 	}
 	if (verb == &verb_serve || verb == &verb_talk)
 		print_table("settings of sockets, in an endpoint's query (tcp://:9999?backlog=64):",
@@ -131,5 +139,5 @@ void help_program(void)
 	column((size_t)printf("  -h, --help"), "print this and end");
 	column((size_t)printf("  -V, --version"), "print the version and end");
 	puts("\n`chime help VERB` says more. An endpoint names a socket:\n"
-	     "  tcp://HOST:PORT  udp://HOST:PORT  unix:PATH  unix+dgram:PATH  unix+seqpacket:PATH  ...");
+	     "  tcp://HOST:PORT  udp://HOST:PORT  unix:PATH  unix+dgram:PATH  ...");
 }

@@ -5,6 +5,7 @@
 #include "verb.h"
 
 #include <chime/base.h>
+#include <chime/error.h>
 
 #include <errno.h>
 #include <fcntl.h>
@@ -77,18 +78,21 @@ static int run_help(const struct verb *verb, int argc, char **argv)
 	return EXIT_DONE;
 }
 
-/* A closed 0, 1 or 2 would be given to the first socket, which then would be written our words into. */
-static void hold_standard_descriptors(void)
+/*
+ * A closed 0, 1 or 2 would be given to the first socket, which then would be written our words into. What is written to a standard
+ * output that was closed is lost, and the writer told so, but for a server, which serves all the same.
+ */
+static void hold_standard_descriptors(bool serving)
 {
 	for (int fd = 0; fd <= 2; fd++)
 		if (fcntl(fd, F_GETFD) < 0 && errno == EBADF)
-			(void)!open("/dev/null", fd == 0 ? O_RDONLY : O_WRONLY);
+			(void)!open("/dev/null", fd == 0 || (fd == 1 && !serving) ? O_RDONLY : O_WRONLY);
 }
 
 static int run(int argc, char **argv)
 {
 	if (argc < 2) {
-		complain(NULL, "expected a verb: serve, talk, sockets or help");
+		complain(NULL, "expected a verb: serve, talk, sockets or help; `chime help` says what they do");
 		return EXIT_USAGE;
 	}
 	const char *word = argv[1];
@@ -110,12 +114,13 @@ static int run(int argc, char **argv)
 
 int main(int argc, char **argv)
 {
-	hold_standard_descriptors();
+	hold_standard_descriptors(argc > 1 && !strcmp(argv[1], verb_serve.name));
 	setlocale(LC_CTYPE, "");
 	tzset(); /* the zone is read before there are threads that could do so at once */
 	int code = run(argc, argv);
-	if (fflush(stdout) != 0 && code == EXIT_DONE) {
-		complain(NULL, "writing to standard output: %s", strerror(errno));
+	const char *lost = fflush(stdout) != 0 ? chime_strerror(-errno) : ferror(stdout) ? "not all of it went" : NULL;
+	if (lost && code == EXIT_DONE) {
+		complain(NULL, "writing to standard output: %s", lost);
 		return EXIT_SYSTEM;
 	}
 	return code;

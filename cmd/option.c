@@ -93,7 +93,11 @@ static int read_long(const struct verb *verb, void *base, int argc, char **argv,
 	size_t len = equals ? (size_t)(equals - name) : strlen(name);
 	int shown_len = (int)len + 2;
 	const struct verb_option *o = find_long(verb, name, len);
-	if (!o && len == 4 && !memcmp(name, "help", 4) && !equals) {
+	if (!o && len == 4 && !memcmp(name, "help", 4)) {
+		if (equals) {
+			complain(verb->name, "--help '%s': expected no value", equals + 1);
+			return OPTION_EXIT(EXIT_USAGE);
+		}
 		help_verb(verb);
 		return OPTION_EXIT(EXIT_DONE);
 	}

@@ -76,8 +76,8 @@ const struct verb verb_serve = {
 	.operands = "[[SERVICE=]ENDPOINT...]",
 	.operands_max = 1000,
 	.help = "answer what comes, with the time in front",
-	.about = "Answers what comes on each ENDPOINT, by default with the time in front of what was sent.\n"
-		 "The default is " DEFAULT_ENDPOINT ". All endpoints come up, or none. Options are defaults; what an\n"
+	.about = "Answers what comes on each ENDPOINT, by default with the time in front of what was sent. "
+		 "The default is " DEFAULT_ENDPOINT ". All endpoints come up, or none. Options are defaults; what an "
 		 "endpoint's own query says counts more.",
 	.options = serve_options,
 	.examples = "  chime serve\n"
@@ -233,7 +233,7 @@ static int serve_until_signal(const sigset_t *signals, struct log *log, chime_se
 	pthread_t thread;
 	int err = pthread_create(&thread, NULL, wait_for_end, &waiter);
 	if (err) {
-		log_note(log, CHIME_LOG_ERROR, "error", "starting a thread: %s", strerror(err));
+		log_note(log, CHIME_LOG_ERROR, "error", "starting a thread: %s", chime_strerror(-err));
 		return EXIT_SYSTEM;
 	}
 	mind_signals(signals, log, server);
@@ -277,8 +277,9 @@ static int up_and_serve(const sigset_t *signals, struct log *log, chime_server *
 		return CHIME_IS_EAI(err) ? EXIT_PEER : EXIT_SYSTEM;
 	}
 	const char *backend = chime_server_backend(server, &why);
-	log_note(log, CHIME_LOG_INFO, "start", "chime %s, pid %d, %u workers, backend %s%s%s", chime_version(),
-		 (int)getpid(), chime_server_workers(server), backend, why ? ": " : "", why ? why : "");
+	log_note(log, CHIME_LOG_INFO, "start", "chime %s, pid %d, %u worker%s, backend %s%s%s", chime_version(),
+		 (int)getpid(), chime_server_workers(server), chime_server_workers(server) == 1 ? "" : "s", backend,
+		 why ? ": " : "", why ? why : "");
 	log_note(log, CHIME_LOG_INFO, "limits", "%llu descriptors (the soft limit was %llu), at most %llu connections",
 		 (unsigned long long)now->rlim_cur, (unsigned long long)before->rlim_cur,
 		 (unsigned long long)chime_server_max_conns(server));

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/utsname.h>
 
@@ -39,8 +40,8 @@ const struct verb verb_sockets = {
 	.operands = "[ENDPOINT]",
 	.operands_max = 1,
 	.help = "say which sockets this kernel has, or what an endpoint stands for",
-	.about = "Tries every kind of socket and says which this kernel has, which endpoints are\n"
-		 "such sockets, and what they promise. With ENDPOINT: which addresses it stands\n"
+	.about = "Tries every kind of socket and says which this kernel has, which endpoints are "
+		 "such sockets, and what they promise. With ENDPOINT: which addresses it stands "
 		 "for, in the order in which they would be tried. Nothing is sent or connected.",
 	.options = sockets_options,
 	.examples = "  chime sockets\n"
@@ -130,13 +131,15 @@ static json_t *json_tried(json_t *row, const struct tried *t)
 /* Prints it and gives it back. */
 static int json_out(json_t *root)
 {
-	int bad = !root || json_dumpf(root, stdout, JSON_INDENT(2) | JSON_ENSURE_ASCII);
+	char *text = root ? json_dumps(root, JSON_INDENT(2) | JSON_ENSURE_ASCII) : NULL;
 	json_decref(root);
-	if (!bad)
-		putchar('\n');
-	else
-		complain("sockets", "the JSON could not be made");
-	return bad ? EXIT_SYSTEM : EXIT_DONE;
+	if (!text) {
+		complain("sockets", "%s", chime_strerror(-ENOMEM));
+		return EXIT_SYSTEM;
+	}
+	puts(text);
+	free(text);
+	return EXIT_DONE;
 }
 
 /* ---- the table ---- */
@@ -251,6 +254,8 @@ static void place_try(struct place *p, const struct chime_target *t)
 {
 	*p = (struct place){ .target = *t, .kind = chime_kind_find(t->family, t->type, t->protocol) };
 	chime_addr_print(&t->addr, p->text, sizeof p->text);
+	if (!p->kind && t->type == SOCK_RDM) /* rdm:// is SCTP's, whose protocol the kind does not have */
+		p->kind = chime_kind_find(t->family, t->type, 0);
 	if (p->kind)
 		p->tried = try_kind(p->kind);
 }
@@ -342,8 +347,8 @@ static int run_sockets(const struct verb *verb, int argc, char **argv)
 	int n = option_read(verb, &o, argc, argv);
 	if (n < 0)
 		return OPTION_EXIT(n);
-	if (n == 0 && o.serve) {
-		complain(verb->name, "--serve goes with an endpoint");
+	if (n == 0 && (o.serve || o.timeout_ns != sockets_default.timeout_ns)) {
+		complain(verb->name, "%s goes with an endpoint", o.serve ? "--serve" : "--timeout");
 		return EXIT_USAGE;
 	}
 	if (n == 0)

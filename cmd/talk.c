@@ -16,8 +16,9 @@ static const struct talk_options talk_default = { .timeout_ns = 5 * CHIME_SEC };
 static const struct verb_option talk_options[] = {
 	OPT_TIME('t', "timeout", struct talk_options, timeout_ns, CHIME_MSEC, CHIME_FOREVER,
 		 "how long to wait for a connection and for an answer to go on (default 5s)"),
-	OPT_TEXT('b', "bind", struct talk_options, bind, 107, "ADDR",
-		 "the local address: ADDR, ADDR:PORT, [ADDR]:PORT or a unix path (default: the system's choice)"),
+	OPT_TEXT(
+		'b', "bind", struct talk_options, bind, 107, "ADDR",
+		"the local address: ADDR, ADDR:PORT, [ADDR]:PORT, a unix path or @NAME (default: the system's choice)"),
 	OPT_FLAG(0, "rtt", struct talk_options, rtt,
 		 "say how long each answer took and how far the server's clock is from ours"),
 	OPT_FLAG('n', "newline", struct talk_options, newline, "send the newline of a line too (for frame=line)"),
@@ -33,9 +34,10 @@ const struct verb verb_talk = {
 	.operands = "[ENDPOINT]",
 	.operands_max = 1,
 	.help = "send lines and show the answers",
-	.about = "Sends each line to ENDPOINT and shows the answer. The default is " DEFAULT_ENDPOINT ".\n"
-		 "On a terminal it prompts with '>>:'; an empty line or ctrl-D ends. In a pipe it is lock-step:\n"
-		 "a line, its answer alone on standard output, the next line; an empty line ends.",
+	.about = "Sends each line to ENDPOINT and shows the answer. The default is " DEFAULT_ENDPOINT ". "
+		 "On a terminal it prompts with '>>:'; an empty line or ctrl-D ends. In a pipe it "
+		 "is lock-step: a line, its answer alone on standard output, the next line; an "
+		 "empty line ends.",
 	.options = talk_options,
 	.examples = "  chime talk\n"
 		    "  printf 'i\\n' | chime talk udp://127.0.0.1:9999\n"
@@ -60,8 +62,9 @@ static int read_bind(const struct talk *t, chime_addr *out)
 	if (err == CHIME_ESYNTAX)
 		err = chime_addr_parse(out, t->opts.bind);
 	if (err < 0) {
-		complain("talk", "--bind '%s': %s; expected ADDR, ADDR:PORT, [ADDR]:PORT or a unix path", t->opts.bind,
-			 chime_strerror(err));
+		bool told = err == CHIME_ESYNTAX || err == -ERANGE;
+		complain("talk", "--bind '%s': %s%sexpected ADDR, ADDR:PORT, [ADDR]:PORT, a unix path or @NAME",
+			 t->opts.bind, told ? "" : chime_strerror(err), told ? "" : "; ");
 		return complain_exit(err);
 	}
 	int family = chime_addr_family(out), wanted = t->to.family ? t->to.family : t->scheme->family;

@@ -120,6 +120,8 @@ void talk_say(void *arg, const char *label, const void *bytes, size_t len);
 void talk_show_one(const struct talk *t);
 /* The answer alone, a line: escaped on a terminal, else as it came. A newline at its end is not doubled. */
 void talk_show_answer(const struct talk *t);
+/* What may help where no answer came, to stand behind that; or nothing. */
+const char *talk_silence_hint(const struct talk *t);
 /* The line for --rtt. */
 void talk_show_rtt(FILE *out, const struct talk *t, const struct asked *a);
 

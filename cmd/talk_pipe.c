@@ -83,7 +83,7 @@ static int outcome(struct talk *t, const struct asked *a)
 		if (!a->shown)
 			talk_show_answer(t);
 		if (ferror(stdout)) {
-			complain("talk", "writing to standard output: %s", strerror(errno));
+			complain("talk", "writing to standard output: %s", chime_strerror(-errno));
 			return EXIT_SYSTEM;
 		}
 		if (t->opts.rtt && !a->shown)
@@ -94,8 +94,8 @@ static int outcome(struct talk *t, const struct asked *a)
 			talk_show_answer(t);
 		chime_duration_print(t->opts.timeout_ns, limit, sizeof limit);
 		complain("talk",
-			 t->answer.len ? "%s: the answer stopped: nothing more for %s" : "%s: no answer within %s",
-			 t->name, limit);
+			 t->answer.len ? "%s: the answer stopped: nothing more for %s" : "%s: no answer within %s%s",
+			 t->name, limit, talk_silence_hint(t));
 		return EXIT_PEER;
 	case ASKED_GONE:
 		if (t->answer.len)
@@ -125,7 +125,7 @@ int talk_pipe(struct talk *t)
 		int err;
 		ssize_t len = next_line(t, &in, &line);
 		if (len < -1) {
-			complain("talk", "reading standard input: %s", strerror((int)-(len + 1)));
+			complain("talk", "reading standard input: %s", chime_strerror((int)len + 1));
 			code = EXIT_SYSTEM;
 			break;
 		}

@@ -44,7 +44,7 @@ static bool read_input(void)
 	else if (n == 0)
 		up.ended = true;
 	else if (errno != EINTR && errno != EAGAIN) {
-		complain("talk", "reading standard input: %s", strerror(errno));
+		complain("talk", "reading standard input: %s", chime_strerror(-errno));
 		return false;
 	}
 	return true;
@@ -56,7 +56,7 @@ static bool write_output(void)
 	size_t most = output_blocks && down.used > PIPE_BUF ? PIPE_BUF : down.used;
 	ssize_t n = write(STDOUT_FILENO, down.bytes + down.first, most);
 	if (n < 0 && errno != EINTR && errno != EAGAIN) {
-		complain("talk", "writing standard output: %s", strerror(errno));
+		complain("talk", "writing to standard output: %s", chime_strerror(-errno));
 		return false;
 	}
 	if (n > 0)
@@ -164,7 +164,7 @@ int talk_raw(struct talk *t)
 			p[1].fd = -1;
 		int n = poll(p, 3, !halves && up.ended && !up.used ? quiet_ms(t) : -1);
 		if (n < 0 && errno != EINTR) {
-			complain("talk", "poll: %s", strerror(errno));
+			complain("talk", "poll: %s", chime_strerror(-errno));
 			return EXIT_SYSTEM;
 		}
 		if (n == 0)

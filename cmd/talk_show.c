@@ -53,6 +53,11 @@ void talk_show_answer(const struct talk *t)
 	fflush(stdout);
 }
 
+const char *talk_silence_hint(const struct talk *t)
+{
+	return t->scheme->messages || t->opts.newline ? "" : "; one that answers lines takes --newline";
+}
+
 /* "+0.3 ms": in the unit, and to the digit, that fits a figure known to about precision_ns. */
 static void print_span(char *out, size_t size, const char *sign, int64_t ns, int64_t precision_ns)
 {

@@ -167,8 +167,8 @@ static bool outcome(struct terminal *m, const struct asked *a)
 		chime_duration_print(t->opts.timeout_ns, limit, sizeof limit);
 		if (t->answer.len && !t->owed)
 			talk_show_answer(t);
-		complain("talk", t->answer.len ? "the answer stopped: nothing more for %s" : "no answer within %s",
-			 limit);
+		complain("talk", t->answer.len ? "the answer stopped: nothing more for %s" : "no answer within %s%s",
+			 limit, talk_silence_hint(t));
 		return true;
 	case ASKED_GONE:
 		if (t->answer.len)

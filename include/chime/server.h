@@ -101,6 +101,9 @@ CHIME_API int chime_server_new(chime_server **out, const struct chime_server_con
 CHIME_API int chime_server_add(chime_server *s, const char *endpoint, const chime_service *service, const void *config,
 			       struct chime_endpoint_error *error);
 
+/* The engine's own options of an endpoint, rate= and idle-timeout=, for help: each row's help names the schemes it is for. */
+CHIME_API const struct chime_option *chime_server_options(void);
+
 /*
  * Opens every endpoint, or none, without serving yet. Port 0 becomes a real one here. Replaces a stale unix socket file, never a
  * live one nor another file. 0, or the first failure; chime_server_why() has the sentence (which endpoint, what, and the

@@ -8,7 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define RATE_MANY 100 /* answers a second to one source of what it sent to a group or to broadcast */
+#define RATE_MANY 100  /* answers a second to one source of what it sent to a group or to broadcast */
+#define NOT_GIVEN (-2) /* no value that a row lets through */
+#define WORDS_GUARDED "udp, udplite, icmp and ip"
+#define WORDS_CONNECTED "schemes with connections, rdm and sctp+seqpacket"
 
 static const struct chime_option engine_options[] = {
 	{ .name = "rate",
@@ -17,16 +20,23 @@ static const struct chime_option engine_options[] = {
 	  .min = 0,
 	  .max = 1000000000,
 	  .metavar = "N",
-	  .help = "udp: answers a second to one source, 0 for no limit (default 10000)" },
+	  .help = "answers a second to one source, 0 for no limit, for " WORDS_GUARDED
+		  " (default 10000; 100 to groups and broadcast)" },
 	{ .name = "idle-timeout",
 	  .type = CHIME_OPTION_DURATION,
 	  .offset = offsetof(struct served_options, idle_timeout_ns),
-	  .min = 1,
+	  .min = CHIME_MSEC,
 	  .max = CHIME_FOREVER,
 	  .metavar = "DURATION",
-	  .help = "connections: closed when nothing came or went so long (default forever)" },
+	  .help = "a connection is closed when nothing came or went so long, for " WORDS_CONNECTED
+		  " (default: the command's)" },
 	{ .name = NULL },
 };
+
+const struct chime_option *chime_server_options(void)
+{
+	return engine_options;
+}
 
 static unsigned rows(const struct chime_option *table)
 {
@@ -123,6 +133,27 @@ static bool kernels_own(int protocol)
 	return memchr(own, protocol, sizeof own) != NULL;
 }
 
+/* An option that was given and does nothing on such an endpoint is refused, its place marked, as the sockets' own are. */
+static int refuse_useless(const struct served_options *own, const char *text, enum chime_scheme scheme,
+			  struct chime_endpoint_error *error)
+{
+	bool guarded = scheme == CHIME_UDP || scheme == CHIME_UDPLITE || scheme == CHIME_ICMP || scheme == CHIME_IP;
+	bool ends = chime_scheme_info(scheme)->connected || scheme == CHIME_RDM || scheme == CHIME_SCTP_SEQPACKET;
+	const char *name = own->rate != NOT_GIVEN && !guarded           ? "rate"
+			   : own->idle_timeout_ns != NOT_GIVEN && !ends ? "idle-timeout"
+									: NULL;
+	if (!name)
+		return 0;
+	int err = bad(error, CHIME_ESYNTAX, "expected no %s: it is for %s", name,
+		      *name == 'r' ? WORDS_GUARDED : WORDS_CONNECTED);
+	const char *at = strchr(text, '?');
+	for (size_t len = strlen(name); at && (strncmp(at + 1, name, len) != 0 || at[1 + len] != '=');)
+		at = strchr(at + 1, '&');
+	if (error && at)
+		error->at = (size_t)(at + 1 - text);
+	return err;
+}
+
 static int parse_served(struct served *v, chime_server *s, const char *text, const void *config,
 			struct chime_endpoint_error *error)
 {
@@ -134,8 +165,7 @@ static int parse_served(struct served *v, chime_server *s, const char *text, con
 		bad(error, err, "no memory");
 	} else {
 		struct served_options *own = (struct served_options *)base;
-		own->rate = -1;
-		own->idle_timeout_ns = s->config.idle_timeout_ns;
+		own->rate = own->idle_timeout_ns = NOT_GIVEN;
 		if (!config)
 			config = service->config_default;
 		if (config)
@@ -145,10 +175,13 @@ static int parse_served(struct served *v, chime_server *s, const char *text, con
 	if (err == 0 && !chime_scheme_info(v->endpoint.scheme)->opens)
 		err = bad(error, CHIME_ESCHEME, "%s:// cannot be served: %s",
 			  chime_scheme_info(v->endpoint.scheme)->name, chime_scheme_info(v->endpoint.scheme)->lacks);
+	if (err == 0)
+		err = refuse_useless((struct served_options *)base, text, v->endpoint.scheme, error);
 	if (err == 0) {
 		struct served_options *own = (struct served_options *)base;
-		v->rate = own->rate >= 0 ? own->rate : default_rate(s, &v->endpoint);
-		v->idle_timeout_ns = own->idle_timeout_ns;
+		v->rate = own->rate != NOT_GIVEN ? own->rate : default_rate(s, &v->endpoint);
+		v->idle_timeout_ns =
+			own->idle_timeout_ns != NOT_GIVEN ? own->idle_timeout_ns : s->config.idle_timeout_ns;
 		if (v->endpoint.set.backlog < 0 && s->config.backlog > 0)
 			v->endpoint.set.backlog = s->config.backlog;
 		v->config = malloc(service->config_size + 1);

@@ -31,6 +31,7 @@ struct program {
 	int in, out, err;          /* our ends; a terminal is .in and .out, .err is -1 */
 	struct capture said, told; /* of out and err */
 	bool no_sockets;           /* set before starting: the program is killed if it asks for a socket */
+	const char *says_to;       /* set before starting: a file instead of .out; "": its standard output is closed */
 };
 
 #define PROGRAM_LIMIT (50 * 1000000000LL)
@@ -87,6 +88,10 @@ static UNUSED void program_start(struct program *p, const char *const *args)
 		dup2(in[0], 0);
 		dup2(out[1], 1);
 		dup2(err[1], 2);
+		if (p->says_to)
+			close(1);
+		if (p->says_to && *p->says_to)
+			open(p->says_to, O_WRONLY);
 		program_exec(p, args);
 	}
 	close(in[0]);

@@ -214,7 +214,7 @@ TEST(engine_options_are_used)
 	char at[256], byte;
 	START(&p, "serve", "-w1", "--max-conns=2", "--idle-timeout", "200ms", "--backlog", "7", "tcp://127.0.0.1:0");
 	server_endpoint(&p, 0, at);
-	program_expect(&p, &p.told, 0, " 1 workers");
+	program_expect(&p, &p.told, 0, " 1 worker,");
 	program_expect(&p, &p.told, 0, "at most 2 connections");
 	chime_sock *c = connect_to(at);
 	check_answered(c, "i");

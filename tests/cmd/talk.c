@@ -293,7 +293,7 @@ TEST(no_answer_in_time_is_1)
 	int64_t before = test_now();
 	CHECK_EQ(ask(&p, "--timeout=300ms", at, "i\n"), 1);
 	CHECK_IN(test_now() - before, 300000000, 50000000000);
-	CHECK(strstr(told(&p), "no answer within 0.3s") != NULL);
+	CHECK(strstr(told(&p), "no answer within 0.3s; one that answers lines takes --newline\n") != NULL);
 	CHECK_STR(said(&p), "");
 	program_forget(&p);
 	server_end(&server);

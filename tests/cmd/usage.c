@@ -37,6 +37,53 @@ TEST(help_is_everywhere)
 	}
 }
 
+/* No line of help is wider than a terminal, and none fills its last column. */
+TEST(help_fits_a_terminal)
+{
+	static const char *const verbs[] = { "serve", "talk", "sockets", "help", NULL };
+	for (size_t i = 0; i < sizeof verbs / sizeof *verbs; i++) {
+		struct program p = { 0 };
+		CHECK_EQ(RUN(&p, "help", verbs[i]), 0);
+		unsigned lines = 0;
+		for (const char *at = said(&p); *at; at += strcspn(at, "\n"), at += *at == '\n', lines++) {
+			if (strcspn(at, "\n") > 79)
+				fprintf(stderr, "%.*s\n", (int)strcspn(at, "\n"), at);
+			CHECK(strcspn(at, "\n") <= 79);
+		}
+		CHECK(lines > 4);
+		program_forget(&p);
+	}
+}
+
+/* What an endpoint of a server can be told besides is in the help too. */
+TEST(help_has_the_settings_of_serving)
+{
+	struct program p = { 0 };
+	CHECK_EQ(RUN(&p, "help", "serve"), 0);
+	CHECK(strstr(said(&p), "\n  rate=N ") != NULL);
+	CHECK(strstr(said(&p), "\n  idle-timeout=DURATION ") != NULL);
+	program_forget(&p);
+}
+
+/* What cannot be written is told, with 3: on a full disk, and to a standard output that was closed. */
+TEST(lost_output_is_told)
+{
+	static const char *const places[][2] = { { "/dev/full", "no space left on device" },
+						 { "", "bad file descriptor" } };
+	static const char *const cases[][3] = {
+		{ "--version" }, { "help" }, { "help", "serve" }, { "talk", "--help" }, { "help", "sockets" },
+	};
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+		for (size_t k = 0; k < 2; k++) {
+			struct program p = { .says_to = places[k][0] };
+			const char *args[4] = { cases[i][0], cases[i][1], cases[i][2], NULL };
+			CHECK_EQ(run(&p, args), 3);
+			CHECK(strstr(told(&p), "writing to standard output: ") != NULL);
+			CHECK(strstr(told(&p), places[k][1]) != NULL);
+			program_forget(&p);
+		}
+}
+
 /* A word that is nearly a verb or an option is refused with 2 and the one that was meant. */
 TEST(slips_get_a_hint)
 {
@@ -139,6 +186,8 @@ TEST(bad_endpoints_are_marked)
 		{ "serve", "tcp://:1?chnk=5", 9 },
 		{ "talk", "tpc://127.0.0.1:1", 0 },
 		{ "talk", "tcp://127.0.0.1", 15 },
+		{ "serve", "tcp://:1?rate=5", 9 },
+		{ "serve", "udp://:1?utc=yes&idle-timeout=5s", 17 },
 		{ "serve", "nosuch=tcp://:1", 0 },
 		{ "talk", "echo=tcp://127.0.0.1:1", 0 },
 		{ "talk", "unix:", 5 },
@@ -182,6 +231,8 @@ TEST(conflicts_are_refused)
 		{ "serve", "--utc", "echo=tcp://127.0.0.1:0" },
 		{ "help", "serve", "talk" },
 		{ "sockets", "--serve" },
+		{ "sockets", "--timeout", "1s" },
+		{ "sockets", "--help=yes" },
 		{ "sockets", "tcp://127.0.0.1:1", "tcp://127.0.0.1:2" },
 	};
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
