@@ -1,5 +1,7 @@
 /*
  * chime/connect.h - from names to sockets: look-ups with a limit, create_connection, create_server.
+ *
+ * Memory. A look-up of a name allocates meanwhile; what is numeric does not. The calls that give a chime_sock allocate it.
  */
 #ifndef CHIME_CONNECT_H
 #define CHIME_CONNECT_H

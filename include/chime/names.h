@@ -33,7 +33,7 @@ CHIME_API void chime_addrinfo_free(struct chime_addrinfo **list);
 
 /*
  * getnameinfo(3): host and service of an address; either may be NULL with size 0. flags: NI_NUMERICHOST and the like; with
- * NI_NUMERICHOST it never waits. Otherwise allocates meanwhile.
+ * NI_NUMERICHOST it never waits. Allocates meanwhile, but for NI_NUMERICHOST and NI_NUMERICSERV together.
  */
 CHIME_API int chime_getnameinfo(const chime_addr *a, int flags, int64_t timeout_ns, char *host, size_t host_size,
 				char *service, size_t service_size);
@@ -67,11 +67,11 @@ CHIME_API int chime_sethostname(const char *name);
 
 /* ---- services, protocols, interfaces ---- */
 
-/* A port in host order by service; protocol "tcp", "udp" or NULL: any. CHIME_EAI(EAI_SERVICE): not known. */
+/* A port in host order by service; protocol "tcp", "udp" or NULL: any. CHIME_EAI(EAI_SERVICE): not known. The C library allocates meanwhile. */
 CHIME_API int chime_getservbyname(const char *name, const char *protocol);
-/* The service of a port; -ERANGE: not 0..65535. */
+/* The service of a port; -ERANGE: not 0..65535. The C library allocates meanwhile. */
 CHIME_API int chime_getservbyport(int port, const char *protocol, char *buf, size_t size);
-/* A protocol's number; CHIME_EAI(EAI_NONAME). */
+/* A protocol's number; CHIME_EAI(EAI_NONAME). The C library allocates meanwhile. */
 CHIME_API int chime_getprotobyname(const char *name);
 
 #define CHIME_IF_NAME 16 /* room for an interface's name with its NUL */
