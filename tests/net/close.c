@@ -1,8 +1,11 @@
 /* Two threads and one handle: closing wakes whoever waits, and takes the descriptor from nobody who still uses it. */
 #include "net/stuck.h"
 
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <signal.h>
 #include <sys/eventfd.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 
@@ -277,6 +280,45 @@ TEST(wake_descriptor_is_made_late_and_closed)
 	CHECK_EQ(chime_close(k.s), 0);
 	CHECK(!is_open(wake));
 	stuck_free(&k);
+}
+
+/* From here on close(2) of fd fails so, as on a file system that lost its server. */
+static bool let_close_fail(int fd, int with)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_close, 0, 3),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS,
+			 offsetof(struct seccomp_data, args) + (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__ ? 4 : 0)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)fd, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (unsigned)with),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog program = { sizeof code / sizeof code[0], code };
+	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
+}
+
+/* What close(2) says is told, but for what is no failure of a close: that the peer is gone, and that a signal came. */
+TEST(close_tells_failures_and_no_others)
+{
+	static const struct {
+		int system, ours;
+	} cases[] = { { EIO, -EIO }, { ENOSPC, -ENOSPC }, { ECONNRESET, 0 }, { EINTR, 0 } };
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		chime_sock *s;
+		CHECK_EQ(chime_open(&s, AF_INET, SOCK_STREAM, 0), 0);
+		int first = chime_detach(s), fd = fcntl(first, F_DUPFD_CLOEXEC, 100);
+		CHECK_EQ(close(first), 0);
+		chime_free(&s);
+		CHECK_EQ(chime_from_fd(&s, fd), 0);
+		if (!let_close_fail(fd, cases[i].system)) {
+			chime_free(&s);
+			SKIP("no system call can be made to fail here");
+		}
+		CHECK_EQ(chime_close(s), cases[i].ours);
+		chime_free(&s);
+		CHECK_EQ(syscall(SYS_close_range, fd, fd, 0), 0); /* it was open still */
+	}
 }
 
 TEST_MAIN()

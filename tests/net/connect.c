@@ -89,6 +89,7 @@ TEST(connection_is_an_ordinary_handle)
 	CHECK_EQ(chime_create_connection(&s, "127.0.0.1", chime_addr_port(&at), &config), 0);
 	CHECK_EQ(chime_timeout(s), CHIME_FOREVER);
 	CHECK_EQ(fcntl(chime_fileno(s), F_GETFL) & O_NONBLOCK, 0);
+	CHECK_EQ(chime_inheritable(s), 0);
 	CHECK_EQ(chime_family(s), AF_INET);
 	peer_is(s, &at);
 	chime_free(&s);
@@ -107,12 +108,16 @@ TEST(refused_addresses_are_passed_over_at_once)
 {
 	chime_addr at;
 	chime_sock *l = listener(AF_INET, "127.0.0.9", 0, &at), *s;
+	char why[256] = "old";
 	struct chime_connect_config config = CHIME_CONNECT_CONFIG_INIT;
 	config.attempt_delay_ns = 100 * CHIME_SEC;
+	config.why = why;
+	config.why_size = sizeof(why);
 	name_means("127.0.0.2 127.0.0.3 127.0.0.4 127.0.0.9");
 	int64_t start = test_now();
 	CHECK_EQ(chime_create_connection(&s, "name.test", chime_addr_port(&at), &config), 0);
 	CHECK_IN(test_now() - start, 0, 50 * CHIME_SEC);
+	CHECK_STR(why, ""); /* in the end nothing was wrong */
 	peer_is(s, &at);
 	chime_free(&s);
 	chime_free(&l);
@@ -139,6 +144,25 @@ TEST(all_failing_names_every_address)
 	config.why_size = sizeof(tiny);
 	CHECK_EQ(chime_create_connection(&s, "name.test", port, &config), -ECONNREFUSED);
 	CHECK_STR(tiny, "127.0.0");
+}
+
+/* Of different errors it is the last address's. */
+TEST(last_error_counts)
+{
+	chime_addr at, everyone;
+	chime_sock *l = listener(AF_INET, "127.0.0.1", 0, &at), *s;
+	int port = chime_addr_port(&at);
+	chime_free(&l);
+	CHECK_EQ(chime_addr_ip(&everyone, AF_INET, "255.255.255.255", port), 0);
+	CHECK_EQ(chime_open(&s, AF_INET, SOCK_STREAM, 0), 0);
+	int other = chime_connect(s, &everyone);
+	chime_free(&s);
+	CHECK(other < 0);
+	CHECK_NE(other, -ECONNREFUSED);
+	name_means("127.0.0.2 255.255.255.255");
+	CHECK_EQ(chime_create_connection(&s, "name.test", port, NULL), other);
+	name_means("255.255.255.255 127.0.0.2");
+	CHECK_EQ(chime_create_connection(&s, "name.test", port, NULL), -ECONNREFUSED);
 }
 
 /* A connection to name.test never takes less time, and no more at one of twenty tries: the machine may be busy. Its peer is at. */
@@ -441,6 +465,8 @@ static void answer_on(int type, const char *scheme)
 	CHECK_EQ(connect_text(&s, text, NULL), 0);
 	CHECK_EQ(chime_type(s), type);
 	CHECK_EQ(chime_timeout(s), CHIME_FOREVER);
+	CHECK_EQ(fcntl(chime_fileno(s), F_GETFL) & O_NONBLOCK, 0);
+	CHECK_EQ(chime_inheritable(s), 0);
 	CHECK_EQ(chime_send(s, "ping", 4, 0), 4);
 	if (type == SOCK_DGRAM) {
 		CHECK_EQ(chime_recvfrom(l, got, sizeof(got), 0, &from), 4);

@@ -34,6 +34,14 @@ static int lowest_free(void)
 	return fd;
 }
 
+static int open_descriptors(void)
+{
+	int n = 0;
+	for (int fd = 0; fd < 200; fd++)
+		n += fcntl(fd, F_GETFD) >= 0;
+	return n;
+}
+
 static bool same_file(int a, int b)
 {
 	struct stat x, y;
@@ -79,6 +87,64 @@ TEST(recvmsg_gives_close_on_exec_and_no_odd_flag)
 	int before = fd;
 	chime_control_close_fds(&m.control);
 	CHECK_EQ(fcntl(before, F_GETFD), -1);
+	end();
+}
+
+/* The same when several messages are received at once; and all descriptors of a message are closed by one call. */
+TEST(many_messages_give_close_on_exec)
+{
+	char buf[2][8], room[2][CMSG_SPACE(2 * sizeof(int))];
+	struct iovec iov[2] = { { buf[0], 8 }, { buf[1], 8 } };
+	struct chime_packet got[2];
+	begin(SOCK_SEQPACKET);
+	int first = lowest_free();
+	for (int i = 0; i < 2; i++) {
+		got[i] = (struct chime_packet){ .iov = &iov[i], .iovs = 1 };
+		chime_control_init(&got[i].msg.control, room[i], sizeof room[i]);
+		CHECK_EQ(chime_send_fds(p[0], "x", 1, pipes, 2, 0, NULL), 1);
+	}
+	CHECK_EQ(chime_recv_many(p[1], got, 2, 0), 2);
+	for (int i = 0; i < 2; i++) {
+		struct chime_cmsg c = { 0 };
+		int fd[2];
+		CHECK_EQ(got[i].msg.flags, 0);
+		CHECK(chime_control_next(&got[i].msg.control, &c));
+		CHECK_EQ(chime_cmsg_fds(&c, fd, 2), 2);
+		CHECK(same_file(fd[0], pipes[0]) && same_file(fd[1], pipes[1]));
+		for (int k = 0; k < 2; k++)
+			CHECK_EQ(fcntl(fd[k], F_GETFD), FD_CLOEXEC);
+		chime_control_close_fds(&got[i].msg.control);
+		for (int k = 0; k < 2; k++)
+			CHECK_EQ(fcntl(fd[k], F_GETFD), -1);
+	}
+	CHECK_EQ(lowest_free(), first);
+	end();
+}
+
+#ifndef SO_PASSPIDFD
+#define SO_PASSPIDFD 76
+#endif
+
+/* A descriptor that an option puts beside them, which nobody asked recv_fds for, is not left open. */
+TEST(pidfds_are_closed)
+{
+	char buf[8];
+	int got[2];
+	size_t n = 2;
+	begin(SOCK_SEQPACKET);
+	if (chime_setsockopt_int(p[1], SOL_SOCKET, SO_PASSPIDFD, 1) < 0) {
+		end();
+		SKIP("this kernel passes no pidfds");
+	}
+	int before = open_descriptors();
+	CHECK_EQ(chime_send_fds(p[0], "x", 1, pipes, 2, 0, NULL), 1);
+	CHECK_EQ(chime_recv_fds(p[1], buf, sizeof buf, got, &n, 0, NULL, NULL), 1);
+	CHECK_EQ(n, 2);
+	for (int i = 0; i < 2; i++) {
+		CHECK(same_file(got[i], pipes[i]));
+		close(got[i]);
+	}
+	CHECK_EQ(open_descriptors(), before);
 	end();
 }
 

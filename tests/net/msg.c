@@ -1,5 +1,6 @@
 /* Whole messages with what goes beside them: built, sent, received, cut and read. */
 #include <chime/connect.h>
+#include <chime/errqueue.h>
 #include <chime/msg.h>
 #include <runner/test.h>
 
@@ -211,6 +212,54 @@ TEST(waitall_fills_all_buffers)
 	CHECK_MEM(b, "efgh", 4);
 	pthread_join(t, NULL);
 	close_pair();
+}
+
+/* MSG_PEEK leaves the message where it is, in each form of receiving. */
+TEST(messages_are_peeked_at)
+{
+	char a[2], b[8];
+	struct iovec iov[2] = { { a, 2 }, { b, 8 } }, whole = { b, 8 };
+	struct chime_packet packet = { .iov = &whole, .iovs = 1 };
+	struct chime_msg m = { 0 };
+	size_t no_fds = 0;
+	open_pair(SOCK_DGRAM);
+	CHECK_EQ(chime_send(p[0], "look", 4, 0), 4);
+	CHECK_EQ(chime_recvmsg(p[1], b, 8, MSG_PEEK, &m), 4);
+	CHECK_EQ(chime_recvmsg_into(p[1], iov, 2, MSG_PEEK, NULL), 4);
+	CHECK_EQ(chime_recv_fds(p[1], b, 8, NULL, &no_fds, MSG_PEEK, NULL, NULL), 4);
+	CHECK_EQ(chime_recv_many(p[1], &packet, 1, MSG_PEEK), 1);
+	CHECK_EQ(packet.bytes, 4);
+	CHECK_EQ(chime_recvmsg(p[1], b, 8, 0, &m), 4);
+	CHECK_EQ(chime_recvmsg(p[1], b, 8, MSG_DONTWAIT, &m), -EAGAIN);
+	close_pair();
+}
+
+/* MSG_DONTWAIT never waits, whatever the limit, in each form of sending and receiving. */
+TEST(messages_do_not_wait_when_told_so)
+{
+	const int64_t modes[] = { CHIME_FOREVER, 0, 60 * CHIME_SEC };
+	for (int i = 0; i < 3; i++) {
+		char b[100] = "x";
+		int fd = 0;
+		size_t n = 1;
+		struct iovec iov = { b, sizeof b };
+		struct chime_packet packet = { .iov = &iov, .iovs = 1 };
+		struct chime_stamps stamps;
+		open_pair(SOCK_STREAM);
+		CHECK_EQ(chime_set_timeout(p[0], modes[i]), 0);
+		CHECK_EQ(chime_recvmsg(p[0], b, sizeof b, MSG_DONTWAIT, NULL), -EAGAIN);
+		CHECK_EQ(chime_recvmsg_into(p[0], &iov, 1, MSG_DONTWAIT | MSG_WAITALL, NULL), -EAGAIN);
+		CHECK_EQ(chime_recv_fds(p[0], b, sizeof b, &fd, &n, MSG_DONTWAIT, NULL, NULL), -EAGAIN);
+		CHECK_EQ(chime_recv_many(p[0], &packet, 1, MSG_DONTWAIT), -EAGAIN);
+		CHECK_EQ(chime_recv_stamped(p[0], b, sizeof b, MSG_DONTWAIT, &stamps, NULL), -EAGAIN);
+		while (chime_send(p[0], b, sizeof b, MSG_DONTWAIT) > 0)
+			;
+		fd = 0;
+		CHECK_EQ(chime_sendmsg(p[0], &iov, 1, MSG_DONTWAIT, NULL), -EAGAIN);
+		CHECK_EQ(chime_send_fds(p[0], b, sizeof b, &fd, 1, MSG_DONTWAIT, NULL), -EAGAIN);
+		CHECK_EQ(chime_send_many(p[0], &packet, 1, MSG_DONTWAIT), -EAGAIN);
+		close_pair();
+	}
 }
 
 /* After an error there is no address, no control data and no flags, whatever the struct held. */

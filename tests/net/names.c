@@ -50,6 +50,11 @@ TEST(getaddrinfo_of_numbers)
 	CHECK_EQ(chime_getaddrinfo(NULL, "9999", AF_INET, SOCK_STREAM, 0, 0, LIMIT, &a), 0);
 	shows(&a->at[0].addr, "127.0.0.1:9999");
 	chime_addrinfo_free(&a);
+	CHECK_EQ(chime_getaddrinfo("192.0.2.7", "80", AF_INET, 0, IPPROTO_UDP, AI_NUMERICHOST, LIMIT, &a), 0);
+	CHECK_EQ(a->count, 1); /* of that protocol */
+	CHECK_EQ(a->at[0].type, SOCK_DGRAM);
+	CHECK_EQ(a->at[0].protocol, IPPROTO_UDP);
+	chime_addrinfo_free(&a);
 }
 
 /* What the resolver refuses comes as its own code, and *out is NULL. */
@@ -194,7 +199,9 @@ TEST(full_names_and_aliases)
 	snprintf(path, sizeof path, "%s/hosts", test_dir());
 	FILE *hosts = fopen(path, "w");
 	CHECK(hosts != NULL);
-	fputs("192.0.2.9 short other full.example.test more.example.test\n192.0.2.10 bare\n", hosts);
+	fputs("192.0.2.9 short other full.example.test more.example.test\n192.0.2.10 bare\n"
+	      "192.0.2.11 dotted.example.test alias.example.test\n192.0.2.12 dotted.example.test\n",
+	      hosts);
 	fclose(hosts);
 	if (unshare(CLONE_NEWNS | CLONE_NEWNET) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
 	    mount(path, "/etc/hosts", NULL, MS_BIND, NULL) < 0)
@@ -214,6 +221,13 @@ TEST(full_names_and_aliases)
 		CHECK_STR(name, "full.example.test");
 		CHECK_EQ(chime_getfqdn("192.0.2.10", LIMIT, name, sizeof name), 0);
 		CHECK_STR(name, "bare");
+		CHECK_EQ(chime_getfqdn("192.0.2.11", LIMIT, name, sizeof name), 0);
+		CHECK_STR(name, "dotted.example.test");
+		CHECK_EQ(chime_gethostbyname_ex("dotted.example.test", LIMIT, &h), 0);
+		CHECK_EQ(h->count, 2);
+		shows(&h->addr[0], "192.0.2.11:0");
+		shows(&h->addr[1], "192.0.2.12:0");
+		chime_host_free(&h);
 	}
 	umount2("/etc/hosts", MNT_DETACH);
 	if (err < 0)
@@ -237,6 +251,64 @@ TEST(names_that_are_not_found)
 	CHECK_PTR(h, NULL);
 	CHECK_EQ(chime_getfqdn("no-such-name.invalid", LIMIT, name, sizeof name), 0);
 	CHECK_STR(name, "no-such-name.invalid");
+}
+
+/* From here on hosts are looked for there alone. */
+static void hosts_come_from(const char *source)
+{
+	char path[512];
+	snprintf(path, sizeof path, "%s/nsswitch.conf", test_dir());
+	FILE *conf = fopen(path, "w");
+	CHECK(conf != NULL);
+	fprintf(conf, "hosts: %s\n", source);
+	fclose(conf);
+	if (unshare(CLONE_NEWNS | CLONE_NEWNET) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+	    mount(path, "/etc/nsswitch.conf", NULL, MS_BIND, NULL) < 0)
+		SKIP("no /etc/nsswitch.conf of one's own here: %s", chime_errname(-errno));
+}
+
+/* A port may have one service by TCP and another by UDP: flags reach the look-up. */
+TEST(getnameinfo_heeds_its_flags)
+{
+	chime_addr a;
+	char tcp[64], udp[64], got[64];
+	CHECK_EQ(chime_addr_ip(&a, AF_INET, "127.0.0.1", 514), 0);
+	if (chime_getservbyport(514, "tcp", tcp, sizeof tcp) < 0 ||
+	    chime_getservbyport(514, "udp", udp, sizeof udp) < 0 || !strcmp(tcp, udp))
+		SKIP("/etc/services does not tell shell from syslog here");
+	CHECK_EQ(chime_getnameinfo(&a, NI_NUMERICHOST, LIMIT, NULL, 0, got, sizeof got), 0);
+	CHECK_STR(got, tcp);
+	CHECK_EQ(chime_getnameinfo(&a, NI_NUMERICHOST | NI_DGRAM, LIMIT, NULL, 0, got, sizeof got), 0);
+	CHECK_STR(got, udp);
+	hosts_come_from("files");
+	CHECK_EQ(chime_addr_ip(&a, AF_INET, "192.0.2.1", 514), 0);
+	CHECK_EQ(chime_getnameinfo(&a, 0, LIMIT, got, sizeof got, NULL, 0), 0);
+	CHECK_STR(got, "192.0.2.1");
+	CHECK_EQ(chime_getnameinfo(&a, NI_NAMEREQD, LIMIT, got, sizeof got, NULL, 0), CHIME_EAI(EAI_NONAME));
+	umount2("/etc/nsswitch.conf", MNT_DETACH);
+}
+
+/* A name that is in no file is unknown, for good. */
+TEST(unknown_hosts_are_told)
+{
+	struct chime_host *h;
+	chime_addr a;
+	hosts_come_from("files");
+	CHECK_EQ(chime_gethostbyname_ex("no-such-name.invalid", LIMIT, &h), CHIME_HOST(HOST_NOT_FOUND));
+	CHECK_EQ(chime_gethostbyaddr("192.0.2.1", LIMIT, &h), CHIME_HOST(HOST_NOT_FOUND));
+	CHECK_EQ(chime_gethostbyname("no-such-name.invalid", LIMIT, &a), CHIME_EAI(EAI_NONAME));
+	umount2("/etc/nsswitch.conf", MNT_DETACH);
+}
+
+/* A server that does not answer may do so later. */
+TEST(silent_servers_are_told)
+{
+	struct chime_host *h;
+	chime_addr a;
+	hosts_come_from("dns"); /* and there is no network */
+	CHECK_EQ(chime_gethostbyname_ex("no-such-name.invalid", LIMIT, &h), CHIME_HOST(TRY_AGAIN));
+	CHECK_EQ(chime_gethostbyname("no-such-name.invalid", LIMIT, &a), CHIME_EAI(EAI_AGAIN));
+	umount2("/etc/nsswitch.conf", MNT_DETACH);
 }
 
 /* The machine's own name; setting it is for a namespace of one's own. */

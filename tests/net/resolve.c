@@ -3,10 +3,12 @@
 #include "net/lookup.h"
 #include "net/sock.h"
 
+#include <chime/names.h>
 #include <runner/test.h>
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <semaphore.h>
 #include <signal.h>
@@ -75,14 +77,31 @@ static struct addrinfo *fake_entry(const char *text)
 	return ai;
 }
 
+/* What a program that another thread starts just now would inherit. */
+static int inheritable_descriptors(void)
+{
+	int n = 0;
+	for (int fd = 3; fd < 100; fd++) {
+		int flags = fcntl(fd, F_GETFD);
+		n += flags >= 0 && !(flags & FD_CLOEXEC);
+	}
+	return n;
+}
+
+static _Atomic int inheritable, fails_with, fails_errno;
+
 static int fake_ask(const char *host, const char *service, const struct addrinfo *hints, struct addrinfo **out)
 {
 	char list[256], *save, *word;
 	(void)service;
 	(void)hints;
 	atomic_fetch_add(&asked, 1);
+	inheritable = inheritable_descriptors();
 	if (stuck)
 		sem_wait(&go_on);
+	errno = fails_errno;
+	if (fails_with)
+		return fails_with;
 	if (strcmp(host, "nothing.test") == 0)
 		return EAI_NONAME;
 	snprintf(list, sizeof(list), "%s", fake_list);
@@ -144,6 +163,7 @@ TEST(ports_out_of_range_are_refused)
 	use_fake();
 	CHECK_EQ(chime_resolve("127.0.0.1", 65536, AF_UNSPEC, SOCK_STREAM, 0, false, 0, got, 4), -ERANGE);
 	CHECK_EQ(chime_resolve("name.test", -1, AF_UNSPEC, SOCK_STREAM, 0, false, 0, got, 4), -ERANGE);
+	CHECK_EQ(chime_resolve("name.test", 65536, AF_UNSPEC, SOCK_STREAM, 0, false, CHIME_SEC, got, 4), -ERANGE);
 	CHECK_EQ(atomic_load(&asked), 0);
 	chime_sock *s;
 	CHECK_EQ(chime_create_connection(&s, "127.0.0.1", 70000, NULL), -ERANGE);
@@ -181,6 +201,36 @@ TEST(names_give_their_addresses_once)
 	CHECK_EQ(atomic_load(&asked), 2);
 	CHECK_EQ(atomic_load(&released), 2);
 	wait_for_threads(0);
+}
+
+/* Every code of the resolver's is told as itself, and EAI_SYSTEM as the errno behind it. */
+TEST(resolver_codes_are_told_as_they_are)
+{
+	static const int codes[] = { EAI_BADFLAGS, EAI_NONAME,	 EAI_AGAIN,   EAI_FAIL,	     EAI_FAMILY,
+				     EAI_SOCKTYPE, EAI_SERVICE, EAI_MEMORY, EAI_OVERFLOW, EAI_NODATA };
+	struct chime_addrinfo *list;
+	use_fake();
+	for (size_t i = 0; i < sizeof codes / sizeof codes[0]; i++) {
+		fails_with = codes[i];
+		CHECK_EQ(chime_resolve("name.test", 1, AF_UNSPEC, SOCK_STREAM, 0, false, CHIME_FOREVER, got, 4),
+			 CHIME_EAI(codes[i]));
+		CHECK_EQ(chime_getaddrinfo("name.test", NULL, 0, 0, 0, 0, CHIME_FOREVER, &list), CHIME_EAI(codes[i]));
+		CHECK_PTR(list, NULL);
+	}
+	fails_with = EAI_SYSTEM;
+	fails_errno = EMFILE;
+	CHECK_EQ(chime_resolve("name.test", 1, AF_UNSPEC, SOCK_STREAM, 0, false, CHIME_FOREVER, got, 4), -EMFILE);
+	fails_errno = 0; /* a resolver that forgot to say it */
+	CHECK_EQ(chime_resolve("name.test", 1, AF_UNSPEC, SOCK_STREAM, 0, false, CHIME_FOREVER, got, 4), -EIO);
+}
+
+/* A program that is started while a name is looked up inherits nothing of the look-up. */
+TEST(look_ups_leave_nothing_to_inherit)
+{
+	use_fake();
+	int before = inheritable_descriptors();
+	CHECK_EQ(chime_resolve("name.test", 1, AF_UNSPEC, SOCK_STREAM, 0, false, CHIME_FOREVER, got, 4), 1);
+	CHECK_EQ(inheritable, before);
 }
 
 /* What the resolver says is a code in the range of its own. */

@@ -118,6 +118,25 @@ TEST(a_pipe)
 	end();
 }
 
+/* A file that sendfile(2) cannot read is read from the offset on, and its position moves all the same. */
+TEST(a_file_that_must_be_read)
+{
+	char want[64];
+	int64_t sent = -1;
+	begin();
+	int auxv = open("/proc/self/auxv", O_RDONLY | O_CLOEXEC);
+	CHECK(auxv >= 0);
+	ssize_t len = pread(auxv, want, sizeof want, 8);
+	CHECK_IN(len, 20, sizeof want);
+	CHECK_EQ(chime_sendfile(p[0], auxv, 8, len, &sent), 0);
+	CHECK_EQ(sent, len);
+	CHECK_EQ(lseek(auxv, 0, SEEK_CUR), 8 + len);
+	CHECK_EQ(chime_recv(p[1], got, sizeof got, 0), len);
+	CHECK_MEM(got, want, (size_t)len);
+	close(auxv);
+	end();
+}
+
 /* Streams only, and not in non-blocking mode: nothing is sent then. */
 TEST(refused_where_python_refuses)
 {
@@ -152,6 +171,53 @@ TEST(limit_is_total_and_the_position_moves)
 	reader(NULL);
 	CHECK_EQ(received, sent);
 	CHECK_MEM(got, bytes + 1000, received);
+	end();
+}
+
+static atomic_bool enough;
+
+/* Reads on and on, but far less at a time than would be needed. */
+static void *slow_reader(void *arg)
+{
+	char some[4096];
+	(void)arg;
+	while (!atomic_load(&enough)) {
+		usleep(5000);
+		chime_recv(p[1], some, sizeof some, MSG_DONTWAIT);
+	}
+	return NULL;
+}
+
+static void end_in_spite_of_progress(int from)
+{
+	pthread_t t;
+	int64_t sent = -1;
+	atomic_store(&enough, false);
+	CHECK_EQ(chime_set_timeout(p[0], 300 * CHIME_MSEC), 0);
+	CHECK_EQ(pthread_create(&t, NULL, slow_reader, NULL), 0);
+	int64_t start = test_now();
+	CHECK_EQ(chime_sendfile(p[0], from, 0, -1, &sent), CHIME_ETIMEOUT);
+	CHECK_IN(test_now() - start, 300 * CHIME_MSEC, 50 * CHIME_SEC);
+	CHECK_IN(sent, 1, SIZE - 1);
+	atomic_store(&enough, true);
+	pthread_join(t, NULL);
+}
+
+/* Progress does not lengthen the limit, whether the file is sent or read and sent. */
+TEST(progress_does_not_lengthen_the_limit)
+{
+	int pipes[2];
+	pthread_t t;
+	begin();
+	end_in_spite_of_progress(file);
+	end();
+	begin();
+	signal(SIGPIPE, SIG_IGN);
+	CHECK_EQ(pipe2(pipes, O_CLOEXEC), 0);
+	CHECK_EQ(pthread_create(&t, NULL, writer, &pipes[1]), 0);
+	end_in_spite_of_progress(pipes[0]);
+	close(pipes[0]);
+	pthread_join(t, NULL);
 	end();
 }
 

@@ -3,6 +3,7 @@
 #include <runner/test.h>
 
 #include <errno.h>
+#include <netinet/tcp.h>
 #include <unistd.h>
 
 static int option(chime_sock *s, int level, int name)
@@ -10,6 +11,15 @@ static int option(chime_sock *s, int level, int name)
 	int value = -1;
 	CHECK_EQ(chime_getsockopt_int(s, level, name, &value), 0);
 	return value;
+}
+
+/* The kernel tells a listener's backlog where a connection has something else. */
+static unsigned backlog_of(chime_sock *l)
+{
+	struct tcp_info info = { 0 };
+	socklen_t len = sizeof info;
+	CHECK_EQ(chime_getsockopt(l, IPPROTO_TCP, TCP_INFO, &info, &len), 0);
+	return info.tcpi_sacked;
 }
 
 /* It listens, on the port that it was given or found, with SO_REUSEADDR and without SO_REUSEPORT. */
@@ -24,6 +34,7 @@ TEST(server_listens)
 	CHECK_EQ(option(l, SOL_SOCKET, SO_ACCEPTCONN), 1);
 	CHECK_EQ(option(l, SOL_SOCKET, SO_REUSEADDR), 1);
 	CHECK_EQ(option(l, SOL_SOCKET, SO_REUSEPORT), 0);
+	CHECK_EQ(backlog_of(l), CHIME_BACKLOG);
 	CHECK_EQ(chime_create_connection(&c, "127.0.0.1", chime_addr_port(&at), NULL), 0);
 	CHECK_EQ(chime_accept(l, &a, NULL), 0);
 	chime_free(&a);
@@ -68,8 +79,11 @@ TEST(server_is_dual_stack_only_when_asked)
 {
 	chime_sock *l, *c, *a;
 	chime_addr at, peer;
-	if (!chime_has_dualstack_ipv6())
+	int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	CHECK_EQ(chime_has_dualstack_ipv6(), fd >= 0);
+	if (fd < 0)
 		SKIP("no IPv6 here");
+	close(fd);
 	CHECK_EQ(chime_create_server(&l, AF_INET6, "", 0, -1, false, false), 0);
 	CHECK_EQ(option(l, IPPROTO_IPV6, IPV6_V6ONLY), 1);
 	CHECK_EQ(chime_getsockname(l, &at), 0);

@@ -67,6 +67,7 @@ TEST(nonblock_exactly_with_a_timeout)
 	CHECK(!nonblock(s));
 	CHECK_EQ(chime_set_timeout(s, CHIME_SEC), 0);
 	CHECK(nonblock(s));
+	CHECK(chime_blocking(s)); /* it waits, if not for ever */
 	CHECK_EQ(chime_set_timeout(s, CHIME_FOREVER), 0);
 	CHECK(!nonblock(s));
 	CHECK_EQ(chime_set_blocking(s, false), 0);
@@ -404,6 +405,18 @@ TEST(connect_ex_gives_errno)
 	CHECK_EQ(chime_connect_ex(s, &at), ECONNREFUSED);
 	CHECK(!nonblock(s));
 	chime_free(&s);
+	/* A listener without room: the limit passes. */
+	CHECK_EQ(chime_create_server(&l, AF_INET, "127.0.0.1", 0, 0, false, false), 0);
+	CHECK_EQ(chime_getsockname(l, &at), 0);
+	chime_sock *first;
+	CHECK_EQ(chime_open(&first, AF_INET, SOCK_STREAM, 0), 0);
+	CHECK_EQ(chime_connect_ex(first, &at), 0);
+	CHECK_EQ(chime_open(&s, AF_INET, SOCK_STREAM, 0), 0);
+	CHECK_EQ(chime_set_timeout(s, 20 * CHIME_MSEC), 0);
+	CHECK_EQ(chime_connect_ex(s, &at), EAGAIN);
+	chime_free(&s);
+	chime_free(&first);
+	chime_free(&l);
 }
 
 /* With limit 0 even a peer at hand is under way first, as the kernel says it; asked again it is connected, then is already. */
@@ -632,6 +645,9 @@ TEST(options_take_integers_and_bytes)
 	CHECK_EQ(got.l_linger, 2);
 	CHECK_EQ(chime_setsockopt(s, SOL_SOCKET, SO_LINGER, NULL, sizeof(on)), -EFAULT);
 	CHECK_EQ(chime_getsockopt_int(s, SOL_SOCKET, 9999, &value), -ENOPROTOOPT);
+	value = 77; /* of an option that has no bytes at all just now */
+	CHECK_EQ(chime_getsockopt_int(s, IPPROTO_IP, IP_OPTIONS, &value), 0);
+	CHECK_EQ(value, 0);
 	chime_free(&s);
 }
 
@@ -651,6 +667,15 @@ TEST(shutdown_half_closes)
 	CHECK_EQ(chime_open(&a, AF_INET, SOCK_STREAM, 0), 0);
 	CHECK_EQ(chime_shutdown(a, SHUT_RDWR), -ENOTCONN);
 	chime_free(&a);
+	chime_sock *p[2];
+	CHECK_EQ(chime_socketpair(p, AF_UNIX, SOCK_STREAM, 0), 0);
+	CHECK_EQ(chime_shutdown(p[0], SHUT_RD), 0);
+	CHECK_EQ(chime_recv(p[0], got, sizeof(got), 0), 0);
+	CHECK_EQ(chime_send(p[1], "x", 1, 0), -EPIPE);
+	CHECK_EQ(chime_send(p[0], "ok", 2, 0), 2);
+	CHECK_EQ(chime_recv(p[1], got, sizeof(got), 0), 2);
+	chime_free(&p[0]);
+	chime_free(&p[1]);
 }
 
 /* That the peer was gone is no failure of a close. */
@@ -667,6 +692,15 @@ TEST(close_does_not_report_a_reset)
 	chime_free(&b);
 }
 
+/* The kernel tells a listener's backlog where a connection has something else. */
+static unsigned backlog_of(chime_sock *l)
+{
+	struct tcp_info info = { 0 };
+	socklen_t len = sizeof info;
+	CHECK_EQ(chime_getsockopt(l, IPPROTO_TCP, TCP_INFO, &info, &len), 0);
+	return info.tcpi_sacked;
+}
+
 /* A backlog below 0 is 0, and such a listener still takes a connection. */
 TEST(listen_takes_a_negative_backlog)
 {
@@ -675,7 +709,10 @@ TEST(listen_takes_a_negative_backlog)
 	CHECK_EQ(chime_open(&l, AF_INET, SOCK_STREAM, 0), 0);
 	CHECK_EQ(chime_addr_ip(&at, AF_INET, "127.0.0.1", 0), 0);
 	CHECK_EQ(chime_bind(l, &at), 0);
+	CHECK_EQ(chime_listen(l, 7), 0);
+	CHECK_EQ(backlog_of(l), 7);
 	CHECK_EQ(chime_listen(l, -3), 0);
+	CHECK_EQ(backlog_of(l), 0);
 	CHECK_EQ(chime_getsockname(l, &at), 0);
 	CHECK_EQ(chime_open(&c, AF_INET, SOCK_STREAM, 0), 0);
 	CHECK_EQ(chime_connect(c, &at), 0);

@@ -185,6 +185,24 @@ TEST(interrupted_writes_neither_lose_nor_double)
 	close_stream();
 }
 
+/* What is longer than the buffer goes past it: cut short by a limit, it says how much went. */
+TEST(long_writes_say_what_went)
+{
+	static unsigned char big[4 << 20], got[4 << 20];
+	size_t taken = 0, received = 0;
+	open_stream(64);
+	for (size_t i = 0; i < sizeof(big); i++)
+		big[i] = (unsigned char)test_random();
+	CHECK_EQ(chime_set_timeout(p[0], 20 * CHIME_MSEC), 0);
+	CHECK_EQ(chime_stream_write(st, big, sizeof(big), &taken), CHIME_ETIMEOUT);
+	CHECK_IN(taken, 1, sizeof(big) - 1);
+	for (ssize_t n; (n = chime_recv(p[1], got + received, sizeof(got) - received, MSG_DONTWAIT)) > 0;)
+		received += (size_t)n;
+	CHECK_EQ(received, taken);
+	CHECK_MEM(got, big, received);
+	close_stream();
+}
+
 /* The flush at the end says when it failed. */
 TEST(free_reports_the_flush)
 {

@@ -256,4 +256,29 @@ TEST(huge_limits_do_not_overflow)
 	stuck_free(&k);
 }
 
+static void *send_the_rest(void *arg)
+{
+	usleep(20000); /* so that it waits with a part, if the machine has the time */
+	chime_send(arg, "cde", 3, 0);
+	return NULL;
+}
+
+/* MSG_WAITALL with MSG_PEEK: each byte once, and there still to be received. */
+TEST(waiting_for_all_may_peek)
+{
+	struct stuck k = { 0 };
+	char got[6] = "";
+	pthread_t t;
+	stuck_make_tcp(&k);
+	CHECK_EQ(chime_send(k.peer, "ab", 2, 0), 2);
+	CHECK_EQ(pthread_create(&t, NULL, send_the_rest, k.peer), 0);
+	CHECK_EQ(chime_recv(k.s, got, 5, MSG_WAITALL | MSG_PEEK), 5);
+	CHECK_STR(got, "abcde");
+	pthread_join(t, NULL);
+	memset(got, 0, sizeof(got));
+	CHECK_EQ(chime_recv(k.s, got, 5, 0), 5);
+	CHECK_STR(got, "abcde");
+	stuck_free(&k);
+}
+
 TEST_MAIN()
