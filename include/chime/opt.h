@@ -11,9 +11,9 @@ extern "C" {
 #endif
 
 enum chime_opt_type {
-	CHIME_OPT_BOOL,     /* an int, 0 or 1; text: yes, no (and on off true false 1 0) */
-	CHIME_OPT_INT,      /* an int, min..max */
-	CHIME_OPT_UINT64,   /* 64 bits: SO_MAX_PACING_RATE, SO_COOKIE */
+	CHIME_OPT_BOOL, /* an int, 0 or 1; text: yes, no (and on off true false 1 0) */
+	CHIME_OPT_INT,  /* an int, min..max */
+	CHIME_OPT_UINT64, /* 64 bits: SO_MAX_PACING_RATE, SO_COOKIE; -1 as a typed value: all ones, no limit, whatever min says */
 	CHIME_OPT_DURATION, /* struct timeval; text and typed value: a duration, 0 or "0s" is no limit */
 	CHIME_OPT_LINGER,   /* struct linger; text: "off" or a duration in whole seconds; typed: CHIME_FOREVER is off */
 	CHIME_OPT_MSEC,     /* an int of milliseconds; a duration */

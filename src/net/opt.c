@@ -68,7 +68,8 @@ static const struct chime_opt table[] = {
 	    "how long close waits for data to go"),
 	ROW(SOL_SOCKET, SO_MARK, INT, INT_MIN, INT_MAX, ALL | ANY, ROOT,
 	    "the mark of its packets for routing and filters"),
-	ROW(SOL_SOCKET, SO_MAX_PACING_RATE, UINT64, 1, INT64_MAX, IP | ANY, SET, "bytes a second at most"),
+	ROW(SOL_SOCKET, SO_MAX_PACING_RATE, UINT64, 1, INT64_MAX, IP | ANY, SET,
+	    "bytes a second at most; all ones: no limit"),
 	ROW(SOL_SOCKET, SO_NO_CHECK, BOOL, 0, 1, IP | DGRAM, SET, "no UDP checksums"),
 	ROW(SOL_SOCKET, SO_OOBINLINE, BOOL, 0, 1, ALL | ANY, SET, "urgent data stays in the stream"),
 	ROW(SOL_SOCKET, SO_PASSCRED, BOOL, 0, 1, CHIME_OPT_UNIX | ANY, SET, "tell the sender's credentials"),
@@ -202,6 +203,8 @@ const char *chime_opt_level_name(int level)
 
 /* ---- as numbers ---- */
 
+#define ALL_ONES (-1) /* 64 bits: no limit */
+
 static int64_t unit_of(const struct chime_opt *o)
 {
 	return o->type == CHIME_OPT_MSEC ? CHIME_MSEC : o->type == CHIME_OPT_SECONDS ? CHIME_SEC : 1;
@@ -254,7 +257,7 @@ int chime_opt_set(chime_sock *s, const struct chime_opt *o, int64_t value)
 {
 	if (!o->set || o->type == CHIME_OPT_TEXT)
 		return -EOPNOTSUPP;
-	if (value < o->min || value > o->max)
+	if ((value < o->min || value > o->max) && !(o->type == CHIME_OPT_UINT64 && value == ALL_ONES))
 		return -ERANGE;
 	if (o->type == CHIME_OPT_UINT64)
 		return chime_setsockopt(s, o->level, o->option, &value, sizeof value);
@@ -327,11 +330,11 @@ static int read_bool(const char *text, int64_t *out)
 	return CHIME_ESYNTAX;
 }
 
-static int read_number(const char *text, int64_t *out)
+static int read_number(const char *text, uint64_t max, int64_t *out)
 {
 	bool minus = *text == '-';
 	uint64_t n;
-	int err = chime__number(text + minus, strlen(text + minus), INT64_MAX, &n);
+	int err = chime__number(text + minus, strlen(text + minus), minus ? INT64_MAX : max, &n);
 	if (err == 0)
 		*out = minus ? -(int64_t)n : (int64_t)n;
 	return err;
@@ -344,7 +347,7 @@ static int read_time(const struct chime_opt *o, const char *text, int64_t *out)
 		return 0;
 	}
 	if (*text == '-') {
-		int err = read_number(text, out);
+		int err = read_number(text, INT64_MAX, out);
 		if (err == 0 && __builtin_mul_overflow(*out, unit_of(o), out))
 			err = -ERANGE;
 		return err;
@@ -374,7 +377,7 @@ int chime_opt_set_text(chime_sock *s, const struct chime_opt *o, const char *tex
 		err = read_time(o, text, &value);
 		break;
 	default:
-		err = read_number(text, &value);
+		err = read_number(text, o->type == CHIME_OPT_UINT64 ? UINT64_MAX : INT64_MAX, &value);
 		break;
 	}
 	return err < 0 ? err : chime_opt_set(s, o, value);

@@ -215,4 +215,29 @@ TEST(errors_by_name)
 	chime_free(&s);
 }
 
+/* No limit, which is all ones, is read, told and set; no bytes at all are none. */
+TEST(no_limit_of_64_bits)
+{
+	const struct chime_opt *o = chime_opt_find("SO_MAX_PACING_RATE");
+	char text[64];
+	chime_sock *s;
+	int64_t value = 0;
+	CHECK_EQ(chime_open(&s, AF_INET, SOCK_STREAM, 0), 0);
+	for (int i = 0; i < 2; i++) {
+		CHECK_EQ(chime_opt_get(s, o, &value), 0);
+		CHECK_EQ(value, -1);
+		CHECK_EQ(chime_opt_get_text(s, o, text, sizeof text), 20);
+		CHECK_EQ(chime_opt_set_text(s, o, "1000000"), 0);
+		CHECK_EQ(chime_opt_get(s, o, &value), 0);
+		CHECK_EQ(value, 1000000);
+		CHECK_EQ(i ? chime_opt_set(s, o, -1) : chime_opt_set_text(s, o, text), 0);
+	}
+	CHECK_EQ(chime_opt_get(s, o, &value), 0);
+	CHECK_EQ(value, -1);
+	CHECK_EQ(chime_opt_set(s, o, 0), -ERANGE);
+	CHECK_EQ(chime_opt_set(s, o, -2), -ERANGE);
+	CHECK_EQ(chime_opt_set_text(s, o, "18446744073709551616"), -ERANGE);
+	chime_free(&s);
+}
+
 TEST_MAIN()
