@@ -7,7 +7,7 @@
  *   -EINVAL         not a group, or a source of another family; leaving: never joined so
  *   -ENODEV         no such interface, or no route says which one
  *   -EADDRINUSE     joined already there
- *   -EADDRNOTAVAIL  leaving: not joined there
+ *   -EADDRNOTAVAIL  leaving: not joined there; chime_set_multicast_if() for IPv4: no such interface
  *   -ENOBUFS        more than the system allows: net.ipv4.igmp_max_memberships, igmp_max_msf
  *
  * What a socket that is bound to any address receives is not limited to the groups that it joined, unless IP_MULTICAST_ALL and

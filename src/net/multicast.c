@@ -18,10 +18,13 @@ static int set(int fd, int level, int name, const void *value, socklen_t len)
 	return setsockopt(fd, level, name, value, len) < 0 ? -errno : 0;
 }
 
-/* ---- by descriptor ---- */
+/* ---- by descriptor. A socket of AF_INET6 sends to groups of IPv4 too: it is set for both, as far as it can be. ---- */
 
 int chime__group_change(int fd, const chime_addr *group, const chime_addr *source, unsigned ifindex, bool join)
 {
+	const chime_addr plain = chime_addr_unmap(group), plain_source = source ? chime_addr_unmap(source) : plain;
+	group = &plain;
+	source = source ? &plain_source : NULL;
 	int family = chime_addr_family(group), level = level_of(family);
 	if (!chime_addr_is_multicast(group) || (source && chime_addr_family(source) != family))
 		return -EINVAL;
@@ -42,24 +45,22 @@ int chime__group_if(int fd, int family, unsigned ifindex)
 {
 	int index = (int)ifindex;
 	struct ip_mreqn req = { .imr_ifindex = index };
-	if (family == AF_INET6)
-		return set(fd, IPPROTO_IPV6, IPV6_MULTICAST_IF, &index, sizeof index);
-	return set(fd, IPPROTO_IP, IP_MULTICAST_IF, &req, sizeof req);
+	int err = set(fd, IPPROTO_IP, IP_MULTICAST_IF, &req, sizeof req);
+	return family == AF_INET6 ? set(fd, IPPROTO_IPV6, IPV6_MULTICAST_IF, &index, sizeof index) : err;
 }
 
 int chime__group_hops(int fd, int family, int hops)
 {
 	if (hops < -1 || hops > 255)
 		return -ERANGE;
-	return set(fd, level_of(family), family == AF_INET6 ? IPV6_MULTICAST_HOPS : IP_MULTICAST_TTL, &hops,
-		   sizeof hops);
+	int err = set(fd, IPPROTO_IP, IP_MULTICAST_TTL, &hops, sizeof hops);
+	return family == AF_INET6 ? set(fd, IPPROTO_IPV6, IPV6_MULTICAST_HOPS, &hops, sizeof hops) : err;
 }
 
 int chime__group_loop(int fd, int family, bool on)
 {
-	int value = on;
-	return set(fd, level_of(family), family == AF_INET6 ? IPV6_MULTICAST_LOOP : IP_MULTICAST_LOOP, &value,
-		   sizeof value);
+	int value = on, err = set(fd, IPPROTO_IP, IP_MULTICAST_LOOP, &value, sizeof value);
+	return family == AF_INET6 ? set(fd, IPPROTO_IPV6, IPV6_MULTICAST_LOOP, &value, sizeof value) : err;
 }
 
 /* ---- by an endpoint's settings ---- */

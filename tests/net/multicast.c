@@ -189,4 +189,27 @@ TEST(multicast_broadcast)
 	chime_free(&s);
 }
 
+/* A socket of both families joins IPv4 groups in either form of their addresses, and sends to them as it was set. */
+TEST(multicast_of_ipv4_by_ipv6)
+{
+	static const char *const forms[] = { "239.1.2.3", "::ffff:239.1.2.3" };
+	enter_net();
+	for (int i = 0; i < 2; i++) {
+		struct pair p = pair(AF_INET6, "ff12::7");
+		int port = chime_addr_port(&p.group), value = -1;
+		p.group = addr(i ? AF_INET6 : AF_INET, forms[i], port);
+		CHECK_EQ(chime_setsockopt_int(p.in, IPPROTO_IP, IP_MULTICAST_ALL, 0), 0);
+		CHECK(!hears(&p, p.out));
+		CHECK_EQ(chime_join_group(p.in, &p.group, wire), 0);
+		CHECK(hears(&p, p.out));
+		CHECK_EQ(chime_set_multicast_loop(p.out, false), 0);
+		CHECK(!hears(&p, p.out));
+		CHECK_EQ(chime_set_multicast_hops(p.out, 7), 0);
+		CHECK_EQ(chime_getsockopt_int(p.out, IPPROTO_IP, IP_MULTICAST_TTL, &value), 0);
+		CHECK_EQ(value, 7);
+		CHECK_EQ(chime_leave_group(p.in, &p.group, wire), 0);
+		done(&p);
+	}
+}
+
 TEST_MAIN()
