@@ -17,6 +17,13 @@ struct transfer {
 	int64_t offset;
 	int64_t left; /* < 0: all there is */
 	int64_t sent;
+	bool seekable;
+};
+
+/* Where sendfile(2) cannot. */
+struct reading {
+	struct transfer *t;
+	char piece[16384];
 };
 
 static size_t chunk_of(const struct transfer *t, int64_t most)
@@ -68,31 +75,35 @@ static ssize_t op_send(struct chime_sock *s, int fd, struct chime__call *c)
 	return n < 0 ? -errno : n;
 }
 
-/* Reads a piece, from where it stands if it has no positions. */
-static ssize_t read_piece(const struct transfer *t, bool seekable, char *buf, size_t len)
+/* Reads a piece, from where it stands if it has no positions; then it may be a pipe, whose writer lets us wait. */
+static ssize_t op_read(struct chime_sock *s, int file, struct chime__call *c)
 {
-	for (;;) {
-		ssize_t n = seekable ? pread64(t->file, buf, len, t->offset + t->sent) : read(t->file, buf, len);
-		if (n >= 0)
-			return n;
-		if (errno != EINTR)
-			return -errno;
-		if (chime__interrupted())
-			return -EINTR;
-	}
+	struct reading *g = c->buf;
+	const struct transfer *t = g->t;
+	struct pollfd p = { file, POLLIN, 0 };
+	size_t len = chunk_of(t, sizeof g->piece);
+	(void)s;
+	int ready = t->seekable ? 1 : poll(&p, 1, 0);
+	if (ready <= 0)
+		return ready < 0 ? -errno : -EAGAIN;
+	ssize_t n = t->seekable ? pread64(file, g->piece, len, t->offset + t->sent) : read(file, g->piece, len);
+	return n < 0 ? -errno : n;
 }
 
-static int by_reading(struct chime_sock *s, int fd, struct chime__call *c, struct transfer *t, bool seekable)
+static int by_reading(struct chime_sock *s, int fd, struct chime__call *c, struct transfer *t)
 {
-	char piece[16384];
-	chime__call_flags(c, MSG_NOSIGNAL, POLLOUT);
-	c->op = op_send;
+	struct reading g = { .t = t };
 	while (t->left != 0) {
-		ssize_t got = read_piece(t, seekable, piece, chunk_of(t, sizeof piece));
+		c->op = op_read;
+		c->events = POLLIN;
+		c->buf = &g;
+		ssize_t got = chime__sock_run(s, t->file, c);
 		if (got <= 0)
 			return (int)got;
+		c->op = op_send;
+		chime__call_flags(c, MSG_NOSIGNAL, POLLOUT);
 		for (ssize_t done = 0; done < got;) {
-			c->buf = piece + done;
+			c->buf = g.piece + done;
 			c->len = (size_t)(got - done);
 			ssize_t n = chime__sock_run(s, fd, c);
 			if (n < 0)
@@ -113,22 +124,22 @@ static bool cannot_map(int err)
 static int transfer(struct chime_sock *s, int fd, struct transfer *t)
 {
 	struct chime__call c = { .op = op_sendfile, .buf = t, .events = POLLOUT };
-	bool seekable = lseek64(t->file, 0, SEEK_CUR) >= 0;
-	if (!seekable && errno != ESPIPE)
+	t->seekable = lseek64(t->file, 0, SEEK_CUR) >= 0;
+	if (!t->seekable && errno != ESPIPE)
 		return -errno;
-	if (!seekable && t->offset != 0)
+	if (!t->seekable && t->offset != 0)
 		return -ESPIPE;
-	int err = seekable ? by_sendfile(s, fd, &c, t) : -ESPIPE;
+	int err = t->seekable ? by_sendfile(s, fd, &c, t) : -ESPIPE;
 	if (err < 0 && t->sent == 0 && cannot_map(err))
-		err = by_reading(s, fd, &c, t, seekable);
-	if (seekable && lseek64(t->file, t->offset + t->sent, SEEK_SET) < 0 && err == 0)
+		err = by_reading(s, fd, &c, t);
+	if (t->seekable && lseek64(t->file, t->offset + t->sent, SEEK_SET) < 0 && err == 0)
 		err = -errno;
 	return err;
 }
 
 int chime_sendfile(chime_sock *s, int file, int64_t offset, int64_t count, int64_t *sent)
 {
-	struct transfer t = { file, offset, count, 0 };
+	struct transfer t = { file, offset, count, 0, false };
 	sigset_t pipe, old, pending;
 	int err, fd = -1;
 	if (s->type != SOCK_STREAM || offset < 0 || chime_timeout(s) == 0)

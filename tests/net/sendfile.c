@@ -276,4 +276,31 @@ TEST(close_ends_it)
 	end();
 }
 
+/* A pipe that nobody writes to is waited for, within the limit, to the close, and also where it does not wait itself. */
+TEST(a_silent_pipe)
+{
+	int pipes[2];
+	int64_t sent = -1;
+	pthread_t t;
+	begin();
+	for (int flags = O_CLOEXEC; flags >= 0; flags = flags == O_CLOEXEC ? O_CLOEXEC | O_NONBLOCK : -1) {
+		CHECK_EQ(pipe2(pipes, flags), 0);
+		CHECK_EQ(write(pipes[1], "abc", 3), 3);
+		CHECK_EQ(chime_set_timeout(p[0], 30 * CHIME_MSEC), 0);
+		CHECK_EQ(chime_sendfile(p[0], pipes[0], 0, -1, &sent), CHIME_ETIMEOUT);
+		CHECK_EQ(sent, 3);
+		CHECK_EQ(chime_recv(p[1], got, sizeof got, 0), 3);
+		close(pipes[0]);
+		close(pipes[1]);
+	}
+	CHECK_EQ(pipe2(pipes, O_CLOEXEC), 0);
+	CHECK_EQ(chime_set_timeout(p[0], CHIME_FOREVER), 0);
+	CHECK_EQ(pthread_create(&t, NULL, closer, NULL), 0);
+	CHECK_EQ(chime_sendfile(p[0], pipes[0], 0, -1, &sent), CHIME_ECLOSED);
+	pthread_join(t, NULL);
+	close(pipes[0]);
+	close(pipes[1]);
+	end();
+}
+
 TEST_MAIN()
