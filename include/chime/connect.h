@@ -44,8 +44,9 @@ CHIME_API int chime_targets_order(struct chime_target *targets, int n);
 struct chime_connect_config {
 	size_t size;        /* sizeof(struct chime_connect_config) */
 	int64_t timeout_ns; /* for look-up and connecting together; CHIME_FOREVER: none. 0 is -EINVAL */
-	const chime_addr
-		*bind; /* the local address, or NULL; families that do not fit are left out (all: -EAFNOSUPPORT) */
+	const chime_addr *
+		bind; /* the local address, or NULL; families that do not fit are left out (all: -EAFNOSUPPORT). A port that
+			  several addresses are tried from is bound with SO_REUSEADDR meanwhile */
 	int64_t attempt_delay_ns; /* Happy Eyeballs: the next address after this (RFC 8305 5); 0: CHIME_ATTEMPT_DELAY; at least 10 ms */
 	char *why; /* where the sentence goes that names every address tried and its error, or NULL */
 	size_t why_size;

@@ -184,6 +184,12 @@ static int target_socket(const struct race *r, struct chime_target *t)
 	return fd < 0 ? -errno : fd;
 }
 
+/* Whether attempts that are under way together have the same local port: SO_REUSEADDR lets them, until one has won. */
+static bool shares_port(const struct race *r)
+{
+	return r->n > 1 && r->config.bind && chime_addr_port(r->config.bind) > 0;
+}
+
 /* A non-blocking socket for a target, bound and set as the caller wants; its descriptor or -errno. */
 static int attempt_socket(struct race *r, struct chime_target *t)
 {
@@ -212,6 +218,8 @@ static int attempt_socket(struct race *r, struct chime_target *t)
 		err = set_int(fd, SO_RCVBUF, r->set->rcvbuf);
 	if (err == 0 && r->set)
 		err = set_int(fd, SO_SNDBUF, r->set->sndbuf);
+	if (err == 0 && shares_port(r))
+		err = set_int(fd, SO_REUSEADDR, 1);
 	if (err == 0 && at && bind(fd, &at->u.sa, at->len) < 0) {
 		err = -errno;
 		r->unbound = at == r->config.bind;
@@ -366,6 +374,8 @@ static int race_out(struct race *r, chime_sock **out)
 		return fd;
 	const struct chime_target *t = &r->targets[target];
 	err = timeout_ns < 0 ? chime__set_nonblock(fd, false) : 0;
+	if (err == 0 && shares_port(r))
+		err = set_int(fd, SO_REUSEADDR, 0);
 	if (err == 0 && !(*out = chime__sock_new(fd, t->family, t->type, t->protocol, timeout_ns)))
 		err = -ENOMEM;
 	if (err < 0)

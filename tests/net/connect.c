@@ -591,4 +591,33 @@ TEST(targets_are_ordered_for_others_too)
 	CHECK_EQ(chime_targets_order(t, CHIME_TARGETS + 1), -EINVAL);
 }
 
+/* Addresses that are tried from one source port share it: one that is silent does not keep it from the next. */
+TEST(source_port_is_shared_by_the_attempts)
+{
+	chime_addr at, from, me;
+	struct chime_connect_config config = CHIME_CONNECT_CONFIG_INIT;
+	chime_sock *l = listener(AF_INET, "127.0.0.9", 0, &at), *hole[2], *s;
+	int on = -1;
+	black_hole(hole, "127.0.0.2", chime_addr_port(&at));
+	name_means("127.0.0.2 127.0.0.9");
+	CHECK_EQ(chime_open(&s, AF_INET, SOCK_STREAM, 0), 0); /* whose port is free then */
+	CHECK_EQ(chime_addr_ip(&from, AF_INET, "127.0.0.1", 0), 0);
+	CHECK_EQ(chime_bind(s, &from), 0);
+	CHECK_EQ(chime_getsockname(s, &from), 0);
+	chime_free(&s);
+	config.timeout_ns = 60 * CHIME_SEC;
+	config.attempt_delay_ns = 50 * CHIME_MSEC;
+	config.bind = &from;
+	CHECK_EQ(chime_create_connection(&s, "name.test", chime_addr_port(&at), &config), 0);
+	peer_is(s, &at);
+	CHECK_EQ(chime_getsockname(s, &me), 0);
+	CHECK(chime_addr_equal(&me, &from));
+	CHECK_EQ(chime_getsockopt_int(s, SOL_SOCKET, SO_REUSEADDR, &on), 0);
+	CHECK_EQ(on, 0);
+	chime_free(&s);
+	chime_free(&l);
+	chime_free(&hole[0]);
+	chime_free(&hole[1]);
+}
+
 TEST_MAIN()
