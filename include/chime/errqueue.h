@@ -26,12 +26,14 @@ enum {
  * SO_TIMESTAMPING: has the kernel stamp what the flags say; 0 ends it. Receive stamps come with chime_recv_stamped(), or as a control
  * message (chime_cmsg_stamps()); transmit stamps with chime_recv_queued(), numbered from 0: a number a message on datagram
  * sockets; on streams the offset of the send's last byte. Numbers begin anew when 0 flags became others.
- * The kernel begins in the background: the first messages received may have no stamp yet.
- * -EINVAL: other flags, or an acknowledgement without a connected TCP socket.
+ * The kernel begins in the background: the first messages received may have no stamp yet. Up to Linux 6.1 a stream that has sent
+ * something counts from what the peer had not acknowledged then.
+ * -EINVAL: other flags; an acknowledgement of what is no TCP; transmit stamps of TCP that is not connected.
  */
 CHIME_API int chime_timestamping(chime_sock *s, unsigned flags);
 
-/* Receives with the stamps; zeros where there were none. from may be NULL. On a stream, those of the last byte given. */
+/* Receives with the stamps; zeros where there were none. from may be NULL. On a stream, those of the last byte given. Descriptors that
+ * come with it are closed. */
 CHIME_API ssize_t chime_recv_stamped(chime_sock *s, void *buf, size_t len, int flags, struct chime_stamps *stamps,
 				     chime_addr *from);
 
@@ -55,7 +57,10 @@ struct chime_queued {
 	chime_addr about;    /* whom the message was for (datagram sockets) */
 };
 
-/* One entry of the error queue, the oldest. Waits for one. 0, or an error; on a close of the peer -EPIPE, rather than for ever. */
+/*
+ * One entry of the error queue, the oldest. Waits for one. 0, or an error; on a close of the peer -EPIPE, rather than for ever.
+ * -EOPNOTSUPP: it has no such queue, not being of AF_INET, AF_INET6 (nor SCTP) or AF_PACKET.
+ */
 CHIME_API int chime_recv_queued(chime_sock *s, struct chime_queued *out, int flags);
 
 /*

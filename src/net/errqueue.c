@@ -13,6 +13,13 @@
 #ifndef MSG_ZEROCOPY
 #define MSG_ZEROCOPY 0x4000000
 #endif
+/* Newer than some headers: Linux 6.2. */
+#define OPT_ID_TCP (1 << 16) /* SOF_TIMESTAMPING_OPT_ID_TCP */
+
+static bool is_ip(const struct chime_sock *s)
+{
+	return s->family == AF_INET || s->family == AF_INET6;
+}
 
 int chime_timestamping(chime_sock *s, unsigned flags)
 {
@@ -20,7 +27,8 @@ int chime_timestamping(chime_sock *s, unsigned flags)
 		CHIME_STAMP_RX | CHIME_STAMP_TX | CHIME_STAMP_TX_SCHED | CHIME_STAMP_TX_ACK | CHIME_STAMP_HARDWARE;
 	const unsigned sends = CHIME_STAMP_TX | CHIME_STAMP_TX_SCHED | CHIME_STAMP_TX_ACK;
 	unsigned sof = 0;
-	if (flags & ~known)
+	bool stream = is_ip(s) && s->type == SOCK_STREAM;
+	if (flags & ~known || (flags & CHIME_STAMP_TX_ACK && !stream))
 		return chime__sock_failed(s, ACT_TIMESTAMPING, -EINVAL, NULL);
 	if (flags & CHIME_STAMP_RX)
 		sof |= SOF_TIMESTAMPING_RX_SOFTWARE;
@@ -42,7 +50,12 @@ int chime_timestamping(chime_sock *s, unsigned flags)
 	/* Numbers, and no copy of the data: what was sent need not be told again. */
 	if (flags & sends)
 		sof |= SOF_TIMESTAMPING_OPT_ID | SOF_TIMESTAMPING_OPT_TSONLY;
-	int err = chime_setsockopt_int(s, SOL_SOCKET, SO_TIMESTAMPING, (int)sof);
+	/* Else a stream would count from what is not acknowledged yet, instead of from here. */
+	int err = -EINVAL;
+	if (flags & sends && stream)
+		err = chime_setsockopt_int(s, SOL_SOCKET, SO_TIMESTAMPING, (int)(sof | OPT_ID_TCP));
+	if (err == -EINVAL)
+		err = chime_setsockopt_int(s, SOL_SOCKET, SO_TIMESTAMPING, (int)sof);
 	return err < 0 ? chime__sock_failed(s, ACT_TIMESTAMPING, err, NULL) : 0;
 }
 
@@ -58,6 +71,8 @@ ssize_t chime_recv_stamped(chime_sock *s, void *buf, size_t len, int flags, stru
 		*from = m.addr;
 	while (n >= 0 && chime_control_next(&m.control, &c))
 		chime_cmsg_stamps(&c, stamps);
+	if (n >= 0)
+		chime_control_close_fds(&m.control);
 	return n;
 }
 
@@ -114,6 +129,12 @@ bool chime_cmsg_queued(const struct chime_cmsg *c, struct chime_queued *q)
 	return true;
 }
 
+/* Other sockets take the flag for nothing, and would give their data. */
+static bool has_queue(const struct chime_sock *s)
+{
+	return s->family == AF_PACKET || (is_ip(s) && s->proto != IPPROTO_SCTP);
+}
+
 static ssize_t op_queue(struct chime_sock *s, int fd, struct chime__call *c)
 {
 	char data[1], room[512];
@@ -125,7 +146,7 @@ static ssize_t op_queue(struct chime_sock *s, int fd, struct chime__call *c)
 	bool told = false;
 	h.msg_name = &about.u;
 	h.msg_namelen = sizeof about.u;
-	if (recvmsg(fd, &h, c->flags | MSG_ERRQUEUE | MSG_CMSG_CLOEXEC) < 0) {
+	if (recvmsg(fd, &h, c->flags | MSG_ERRQUEUE) < 0) {
 		int err = errno;
 		/* An end of both directions is always "ready": nothing will come any more. */
 		struct pollfd p = { fd, 0, 0 };
@@ -149,7 +170,7 @@ static ssize_t op_queue(struct chime_sock *s, int fd, struct chime__call *c)
 
 int chime_recv_queued(chime_sock *s, struct chime_queued *out, int flags)
 {
-	int fd = chime__sock_enter(s);
+	int fd = has_queue(s) ? chime__sock_enter(s) : -EOPNOTSUPP;
 	if (fd < 0)
 		return chime__sock_failed(s, ACT_RECV_QUEUED, fd, NULL);
 	/* No event is asked for: poll tells POLLERR, which an entry in the queue is, in any case. */

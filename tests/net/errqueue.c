@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <linux/errqueue.h>
+#include <linux/net_tstamp.h>
 #include <stdlib.h>
 
 static chime_sock *p[2];
@@ -189,6 +190,95 @@ TEST(errors_of_the_network)
 	CHECK_EQ(q.icmp_code, 3);
 	CHECK(chime_addr_equal(&q.about, &there));
 	CHECK(chime_addr_is_loopback(&q.offender));
+	close_both();
+}
+
+/* A socket without such a queue says so, and what it was sent stays there to be received. */
+TEST(sockets_without_a_queue)
+{
+	static const int types[] = { SOCK_STREAM, SOCK_DGRAM, SOCK_SEQPACKET };
+	struct chime_queued q;
+	for (int i = 0; i < 3; i++) {
+		CHECK_EQ(chime_socketpair(p, AF_UNIX, types[i], 0), 0);
+		CHECK_EQ(chime_send(p[0], "abc", 3, 0), 3);
+		CHECK_EQ(chime_recv_queued(p[1], &q, 0), -EOPNOTSUPP);
+		CHECK_EQ(chime_recv(p[1], buf, sizeof buf, 0), 3);
+		close_both();
+	}
+}
+
+/* One of packets has one. */
+TEST(queue_of_a_packet_socket)
+{
+	struct chime_queued q;
+	int err = chime_open(&p[0], AF_PACKET, SOCK_RAW, 0);
+	if (err < 0)
+		SKIP("no packet sockets here: %s", chime_errname(err));
+	CHECK_EQ(chime_set_timeout(p[0], 0), 0);
+	CHECK_EQ(chime_recv_queued(p[0], &q, 0), -EAGAIN);
+	close_both();
+}
+
+/* Descriptors that a peer sends to who asks for stamps are closed. */
+TEST(stamps_leave_no_descriptors)
+{
+	struct chime_stamps st;
+	const int fds[3] = { 0, 1, 2 };
+	CHECK_EQ(chime_socketpair(p, AF_UNIX, SOCK_DGRAM, 0), 0);
+	CHECK_EQ(chime_send_fds(p[0], "x", 1, fds, 3, 0, NULL), 1);
+	int next = chime_fd_dup(0);
+	CHECK_EQ(chime_fd_close(next), 0);
+	CHECK_EQ(chime_recv_stamped(p[1], buf, sizeof buf, 0, &st, NULL), 1);
+	CHECK_EQ(chime_fd_dup(0), next);
+	CHECK_EQ(chime_fd_close(next), 0);
+	close_both();
+}
+
+/* Only TCP acknowledges. */
+TEST(acknowledgements_are_of_tcp)
+{
+	open_udp();
+	CHECK_EQ(chime_timestamping(p[0], CHIME_STAMP_TX_ACK), -EINVAL);
+	close_both();
+	CHECK_EQ(chime_open(&p[0], AF_INET, SOCK_STREAM, 0), 0);
+	CHECK_EQ(chime_timestamping(p[0], CHIME_STAMP_TX), -EINVAL); /* not connected */
+	CHECK_EQ(chime_timestamping(p[0], CHIME_STAMP_RX), 0);
+	close_both();
+}
+
+/* A stream's numbers count from the asking, whatever the peer had not acknowledged by then. */
+TEST(numbers_begin_behind_what_is_under_way)
+{
+	static char big[1 << 16];
+	struct chime_queued q;
+	size_t sent = 0;
+	chime_sock *l;
+	chime_addr at;
+	CHECK_EQ(chime_open(&l, AF_INET, SOCK_STREAM, 0), 0);
+	CHECK_EQ(chime_setsockopt_int(l, SOL_SOCKET, SO_RCVBUF, 4096), 0);
+	CHECK_EQ(chime_addr_ip(&at, AF_INET, "127.0.0.1", 0), 0);
+	CHECK_EQ(chime_bind(l, &at), 0);
+	CHECK_EQ(chime_listen(l, 1), 0);
+	CHECK_EQ(chime_getsockname(l, &at), 0);
+	CHECK_EQ(chime_open(&p[0], AF_INET, SOCK_STREAM, 0), 0);
+	CHECK_EQ(chime_connect(p[0], &at), 0);
+	CHECK_EQ(chime_accept(l, &p[1], NULL), 0);
+	for (ssize_t n; (n = chime_send(p[0], big, sizeof big, MSG_DONTWAIT)) > 0;)
+		sent += (size_t)n;
+	int id_tcp = SOF_TIMESTAMPING_TX_SOFTWARE | SOF_TIMESTAMPING_OPT_ID | 1 << 16;
+	if (chime_setsockopt_int(p[0], SOL_SOCKET, SO_TIMESTAMPING, id_tcp) == -EINVAL)
+		SKIP("this kernel counts from what is acknowledged (before Linux 6.2)");
+	CHECK_EQ(chime_timestamping(p[0], 0), 0);
+	CHECK_EQ(chime_timestamping(p[0], CHIME_STAMP_TX_ACK), 0);
+	while (sent > 0) {
+		ssize_t n = chime_recv(p[1], buf, sent < sizeof buf ? sent : sizeof buf, 0);
+		CHECK(n > 0);
+		sent -= (size_t)n;
+	}
+	CHECK_EQ(chime_send(p[0], "0123456789", 10, 0), 10);
+	CHECK_EQ(chime_recv_queued(p[0], &q, 0), 0);
+	CHECK_EQ(q.number, 9);
+	chime_free(&l);
 	close_both();
 }
 
