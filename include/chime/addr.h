@@ -62,7 +62,7 @@ CHIME_API int chime_addr_tipc(chime_addr *out, uint32_t type, uint32_t instance)
  *   192.0.2.1:80   [2001:db8::1]:80   [fe80::1%2]:80   /path   ./path   @abstract   unnamed
  *   vsock:CID:PORT ('*' for any)   tipc:TYPE:INSTANCE   tipc:@NODE:REFERENCE (a socket, as the peers of TIPC are named)
  * Whole text or nothing; on failure *out stays as it was.
- * 0, CHIME_ESYNTAX, -ERANGE, -ENAMETOOLONG, -ENODEV.
+ * 0, CHIME_ESYNTAX, -ERANGE, -ENAMETOOLONG (a path of 108 bytes, which others may have, is printed but not read), -ENODEV.
  */
 CHIME_API int chime_addr_parse(chime_addr *out, const char *text);
 

@@ -154,7 +154,8 @@ struct chime_packet {
 
 /*
  * Receives up to n messages: waits for the first, takes what else is there. How many, at least 1 (0 for n == 0); those have
- * .bytes and .msg set. An error behind the first is told by the next call.
+ * .bytes and .msg set. An error behind the first is told by the next call that receives. Once a connection has ended, every message
+ * that is asked for "comes", with 0 bytes.
  */
 CHIME_API ssize_t chime_recv_many(chime_sock *s, struct chime_packet *p, size_t n, int flags);
 
@@ -163,7 +164,7 @@ CHIME_API ssize_t chime_send_many(chime_sock *s, struct chime_packet *p, size_t 
 
 /*
  * UDP: one call, many datagrams of size bytes (the last may be shorter), cut by the kernel or the card (UDP_SEGMENT); at most
- * 64 of them, 65507 bytes together: -EINVAL, -EMSGSIZE. to may be NULL (connected). The bytes sent: all of them.
+ * 64 of them (newer kernels: 128), 65507 bytes together: -EINVAL, -EMSGSIZE. to may be NULL (connected). The bytes sent: all of them.
  */
 CHIME_API ssize_t chime_send_segments(chime_sock *s, const void *buf, size_t len, uint16_t size, int flags,
 				      const chime_addr *to);
@@ -180,7 +181,7 @@ CHIME_API ssize_t chime_recv_segments(chime_sock *s, void *buf, size_t len, size
 /*
  * Sends a file from offset on, count bytes of it or (count < 0) all up to its end, over a stream that is not in
  * non-blocking mode, else -EINVAL; the limit is for the whole call. Where sendfile(2) cannot read the file (a pipe), it is
- * read and sent: then offset must be 0, -ESPIPE, and what was read but not sent is lost.
+ * read and sent, and waited for within the same limit: then offset must be 0, -ESPIPE, and what was read but not sent is lost.
  * 0 or the error; *sent (may be NULL) counts in either case, and the file's position is then offset + *sent.
  * A file that ends before count bytes is no error. SIGPIPE is held back meanwhile.
  */

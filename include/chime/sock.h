@@ -74,7 +74,10 @@ CHIME_API int chime_close(chime_sock *s);
 /* Closes if need be and gives the memory back; *s becomes NULL. NULL and a NULL *s are fine. */
 CHIME_API void chime_free(chime_sock **s);
 
-/* Takes the descriptor out of the handle, which is closed then. The descriptor, now the caller's, or CHIME_ECLOSED. */
+/*
+ * Takes the descriptor out of the handle, which is closed then. The descriptor, now the caller's, or CHIME_ECLOSED. Calls that wait end
+ * with CHIME_ECLOSED, but one that has just begun in another thread may still use the descriptor.
+ */
 CHIME_API int chime_detach(chime_sock *s);
 
 /* shutdown(2): SHUT_RD, SHUT_WR or SHUT_RDWR. -ENOTCONN. Never waits, but for TIPC as chime_close(). */
@@ -130,6 +133,8 @@ CHIME_API int chime_listen(chime_sock *s, int backlog);
 /*
  * Waits for a connection. *out has the default timeout and blocks if there is none, whatever the listener does; never
  * inherits O_NONBLOCK. peer may be NULL. -ECONNABORTED and the like are returned, not hidden.
+ * Where other processes or handles accept from the same listener, give it a limit: without one, whoever comes second for a connection
+ * waits for the next in the kernel, where no close and no hook reaches him.
  */
 CHIME_API int chime_accept(chime_sock *s, chime_sock **out, chime_addr *peer);
 
@@ -159,6 +164,7 @@ CHIME_API ssize_t chime_send(chime_sock *s, const void *buf, size_t len, int fla
  */
 CHIME_API int chime_sendall(chime_sock *s, const void *buf, size_t len, int flags, size_t *sent);
 
+/* As chime_send(). MSG_FASTOPEN (tcp(7)) connects first, and waits for that too; at limit 0 -EINPROGRESS: nothing went yet. */
 CHIME_API ssize_t chime_sendto(chime_sock *s, const void *buf, size_t len, int flags, const chime_addr *to);
 
 /*

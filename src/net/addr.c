@@ -39,8 +39,10 @@ int chime_addr_from(chime_addr *out, const struct sockaddr *sa, socklen_t len)
 		least = sizeof a.u.in6;
 	if (len < least)
 		return -EINVAL;
-	/* unix(7): a path of 108 bytes comes back with a NUL behind the struct. */
-	if (a.u.sa.sa_family == AF_UNIX && len > sizeof a.u.un + 1)
+	/* unix(7): a path of 108 bytes comes back with a NUL behind the struct, and is not taken with it. */
+	if (a.u.sa.sa_family == AF_UNIX && len == sizeof a.u.un + 1)
+		len--;
+	if (a.u.sa.sa_family == AF_UNIX && len > sizeof a.u.un)
 		return -EINVAL;
 	a.len = len;
 	*out = a;

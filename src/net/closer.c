@@ -29,7 +29,7 @@ bool chime__close_waits(int fd)
 	socklen_t len = sizeof family, peer_len = sizeof peer;
 	struct pollfd p = { fd, POLLOUT, 0 };
 	return getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &len) == 0 && family == AF_TIPC &&
-	       getpeername(fd, (struct sockaddr *)&peer, &peer_len) == 0 && poll(&p, 1, 0) == 0;
+	       getpeername(fd, (struct sockaddr *)&peer, &peer_len) == 0 && poll(&p, 1, 0) <= 0;
 }
 
 static void *close_all(void *arg)

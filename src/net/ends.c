@@ -56,7 +56,10 @@ static ssize_t op_accept(struct chime_sock *s, int fd, struct chime__call *c)
 	ssize_t n = -EAGAIN;
 	if (pthread_mutex_trylock(&s->accept_lock) != 0)
 		return n;
-	if (poll(&p, 1, 0) != 0 || !listens(fd)) {
+	int ready = poll(&p, 1, 0);
+	if (ready < 0) {
+		n = -errno; /* a signal, just now */
+	} else if (ready > 0 || !listens(fd)) {
 		peer.len = sizeof(peer.u);
 		n = accept4(fd, &peer.u.sa, &peer.len, c->flags);
 		if (n < 0)
@@ -137,7 +140,7 @@ static ssize_t op_connect(struct chime_sock *s, int fd, struct chime__call *c)
 	c->under_way = true;
 	/* Near peers have answered by now; but who does not wait is told what connect(2) said. */
 	struct pollfd p = { fd, POLLOUT, 0 };
-	if (atomic_load_explicit(&s->timeout_ns, memory_order_relaxed) == 0 || poll(&p, 1, 0) == 0)
+	if (atomic_load_explicit(&s->timeout_ns, memory_order_relaxed) == 0 || poll(&p, 1, 0) <= 0)
 		return -EAGAIN;
 	return connect_result(s, fd, c->to);
 }

@@ -55,6 +55,17 @@ static ssize_t done_by(chime_sock *s, enum chime__act act, ssize_t n, const chim
 
 /* ---- sending ---- */
 
+ssize_t chime__fast_opened(const struct chime_sock *s, struct chime__call *c, ssize_t first)
+{
+	if (!(c->flags & MSG_FASTOPEN) || (first < 0 && first != -EINPROGRESS))
+		return first;
+	c->flags &= ~MSG_FASTOPEN;
+	c->to = NULL;
+	if (c->no_wait || atomic_load_explicit(&s->timeout_ns, memory_order_relaxed) == 0)
+		return first;
+	return first == -EINPROGRESS ? -EAGAIN : first;
+}
+
 static ssize_t op_send(struct chime_sock *s, int fd, struct chime__call *c)
 {
 	(void)s;
@@ -69,6 +80,7 @@ static __attribute__((noinline)) ssize_t send_more(struct chime_sock *s, int fd,
 {
 	struct chime__call c = { .op = op_send, .buf = (void *)(uintptr_t)buf, .len = len, .to = to };
 	chime__call_flags(&c, flags | chime__no_signal(s), POLLOUT);
+	first = chime__fast_opened(s, &c, first);
 	if (!chime__does_all(s, flags))
 		return chime__sock_go_on(s, fd, &c, first);
 	size_t done;
@@ -126,11 +138,9 @@ static ssize_t op_recv(struct chime_sock *s, int fd, struct chime__call *c)
 		ssize_t n = recv(fd, c->buf, c->len, c->flags);
 		return n < 0 ? -errno : n;
 	}
-	chime_addr *from = c->from;
-	from->len = sizeof(from->u);
-	ssize_t n = recvfrom(fd, c->buf, c->len, c->flags, &from->u.sa, &from->len);
-	if (n < 0 || from->len == 0)
-		*from = chime_addr_none();
+	socklen_t len = sizeof(c->from->u);
+	ssize_t n = recvfrom(fd, c->buf, c->len, c->flags, &c->from->u.sa, &len);
+	chime__addr_came(c->from, n < 0 ? 0 : len);
 	return n < 0 ? -errno : n;
 }
 
@@ -149,6 +159,8 @@ static __attribute__((noinline)) ssize_t recv_more(struct chime_sock *s, int fd,
 	}
 	size_t done;
 	int err = run_whole(s, fd, &c, buf, len, true, first, &done);
+	if (done > 0)
+		chime__sock_keep(s, err);
 	return as_count(err, done);
 }
 
@@ -157,9 +169,12 @@ ssize_t chime_recv(chime_sock *s, void *buf, size_t len, int flags)
 	int fd = chime__sock_enter(s);
 	if (fd < 0)
 		return chime__sock_failed(s, ACT_RECV, fd, NULL);
-	ssize_t n = recv(fd, buf, len, flags | MSG_DONTWAIT);
-	if (__builtin_expect(n < 0 || flags & MSG_WAITALL, 0))
-		n = recv_more(s, fd, buf, len, flags, NULL, n < 0 ? -errno : n);
+	ssize_t n = chime__sock_untold(s, flags);
+	if (n == 0) {
+		n = recv(fd, buf, len, flags | MSG_DONTWAIT);
+		if (__builtin_expect(n < 0 || flags & MSG_WAITALL, 0))
+			n = recv_more(s, fd, buf, len, flags, NULL, n < 0 ? -errno : n);
+	}
 	chime__sock_leave(s);
 	return done_by(s, ACT_RECV, n, NULL);
 }
@@ -170,9 +185,14 @@ ssize_t chime_recvfrom(chime_sock *s, void *buf, size_t len, int flags, chime_ad
 	if (fd < 0)
 		return chime__sock_failed(s, ACT_RECVFROM, fd, NULL);
 	struct chime__call c = { .op = op_recv, .buf = buf, .len = len, .flags = flags | MSG_DONTWAIT, .from = from };
-	ssize_t n = op_recv(s, fd, &c);
-	if (__builtin_expect(n < 0 || flags & MSG_WAITALL, 0))
-		n = recv_more(s, fd, buf, len, flags, from, n);
+	ssize_t n = chime__sock_untold(s, flags);
+	if (n == 0) {
+		n = op_recv(s, fd, &c);
+		if (__builtin_expect(n < 0 || flags & MSG_WAITALL, 0))
+			n = recv_more(s, fd, buf, len, flags, from, n);
+	} else if (from) {
+		*from = chime_addr_none();
+	}
 	chime__sock_leave(s);
 	return done_by(s, ACT_RECVFROM, n, NULL);
 }
@@ -188,7 +208,9 @@ int chime_recv_exact(chime_sock *s, void *buf, size_t len, int flags, size_t *go
 	if (fd >= 0) {
 		struct chime__call c = { .op = op_recv, .buf = buf, .len = len };
 		chime__call_flags(&c, flags, POLLIN);
-		err = len == 0 ? 0 : run_whole(s, fd, &c, buf, len, false, op_recv(s, fd, &c), &done);
+		err = len == 0 ? 0 : chime__sock_untold(s, flags);
+		if (err == 0 && len > 0)
+			err = run_whole(s, fd, &c, buf, len, false, op_recv(s, fd, &c), &done);
 		chime__sock_leave(s);
 	}
 	if (got)

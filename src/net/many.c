@@ -36,11 +36,8 @@ static ssize_t recv_batch(int fd, struct chime_packet *p, size_t n, int flags)
 		return -errno;
 	for (int i = 0; i < got; i++) {
 		struct chime_msg *m = &p[i].msg;
-		socklen_t len = h[i].msg_hdr.msg_namelen;
 		p[i].bytes = h[i].msg_len;
-		m->addr.len = len < sizeof m->addr.u ? len : (socklen_t)sizeof m->addr.u;
-		if (m->addr.len == 0)
-			m->addr = chime_addr_none();
+		chime__addr_came(&m->addr, h[i].msg_hdr.msg_namelen);
 		m->control.len = h[i].msg_hdr.msg_controllen;
 		m->flags = h[i].msg_hdr.msg_flags & ~MSG_CMSG_CLOEXEC;
 	}
@@ -71,14 +68,17 @@ static ssize_t send_batch(int fd, struct chime_packet *p, size_t n, int flags)
 	return sent;
 }
 
-/* Batch after batch while they are full; an error behind the first message is left for the next call. */
-static ssize_t in_batches(int fd, struct chime__call *c, ssize_t (*batch)(int, struct chime_packet *, size_t, int))
+/* Batch after batch while they are full. *late: an error behind the first message, 0 none. */
+static ssize_t in_batches(int fd, struct chime__call *c, ssize_t (*batch)(int, struct chime_packet *, size_t, int),
+			  ssize_t *late)
 {
 	const struct many *w = c->buf;
 	size_t done = 0;
 	while (done < w->n) {
 		size_t want = w->n - done < BATCH ? w->n - done : BATCH;
 		ssize_t n = batch(fd, w->p + done, want, c->flags);
+		if (n < 0 && done > 0)
+			*late = n;
 		if (n < 0)
 			return done > 0 ? (ssize_t)done : n;
 		done += (size_t)n;
@@ -90,14 +90,18 @@ static ssize_t in_batches(int fd, struct chime__call *c, ssize_t (*batch)(int, s
 
 static ssize_t op_recv_many(struct chime_sock *s, int fd, struct chime__call *c)
 {
-	(void)s;
-	return in_batches(fd, c, recv_batch);
+	ssize_t late = 0, n = chime__sock_untold(s, c->flags);
+	if (n == 0)
+		n = in_batches(fd, c, recv_batch, &late);
+	chime__sock_keep(s, late);
+	return n;
 }
 
 static ssize_t op_send_many(struct chime_sock *s, int fd, struct chime__call *c)
 {
+	ssize_t late;
 	(void)s;
-	return in_batches(fd, c, send_batch);
+	return in_batches(fd, c, send_batch, &late); /* the system itself forgets errors behind the first */
 }
 
 static ssize_t many(chime_sock *s, struct chime__call *c, enum chime__act act, int flags, short events)
@@ -157,5 +161,7 @@ ssize_t chime_recv_segments(chime_sock *s, void *buf, size_t len, size_t *size, 
 	while (n >= 0 && chime_control_next(&m.control, &c))
 		if (chime_cmsg_segment(&c, &bytes) && bytes > 0)
 			*size = (size_t)bytes;
+	if (n >= 0)
+		chime_control_close_fds(&m.control);
 	return n;
 }

@@ -64,6 +64,8 @@ static ssize_t run_parts(struct chime_sock *s, int fd, struct chime__call *c, st
 	size_t total = total_of(g), done = 0;
 	for (ssize_t n = first;; n = c->op(s, fd, c)) {
 		n = chime__sock_go_on(s, fd, c, n);
+		if (n < 0 && done > 0 && !sends)
+			chime__sock_keep(s, n);
 		if (n < 0)
 			return done > 0 ? (ssize_t)done : n;
 		done += (size_t)n;
@@ -95,9 +97,7 @@ static ssize_t op_recvmsg(struct chime_sock *s, int fd, struct chime__call *c)
 		return -errno;
 	g->flags |= h.msg_flags;
 	if (m) {
-		m->addr.len = h.msg_namelen < sizeof m->addr.u ? h.msg_namelen : (socklen_t)sizeof m->addr.u;
-		if (m->addr.len == 0)
-			m->addr = chime_addr_none();
+		chime__addr_came(&m->addr, h.msg_namelen);
 		m->control.len = h.msg_controllen;
 	}
 	return n;
@@ -109,7 +109,11 @@ static ssize_t recv_msg(chime_sock *s, int fd, const struct iovec *iov, size_t i
 	struct chime__call c = { .op = op_recvmsg, .buf = &g };
 	chime__call_flags(&c, flags, POLLIN);
 	bool all = flags & MSG_WAITALL && chime__does_all(s, flags);
-	ssize_t n;
+	ssize_t n = chime__sock_untold(s, flags);
+	if (n < 0) {
+		forget(m);
+		return n;
+	}
 	if (all && flags & MSG_PEEK) {
 		c.flags = flags; /* what is peeked at cannot be put together here: the kernel waits */
 		n = chime__sock_run(s, fd, &c);
@@ -175,7 +179,7 @@ ssize_t chime_sendmsg(chime_sock *s, const struct iovec *iov, size_t iovs, int f
 	struct gather g = { .iov = iov, .iovs = iovs, .m = (struct chime_msg *)(uintptr_t)m };
 	struct chime__call c = { .op = op_sendmsg, .buf = &g };
 	chime__call_flags(&c, flags | chime__no_signal(s), POLLOUT);
-	ssize_t n = op_sendmsg(s, fd, &c);
+	ssize_t n = chime__fast_opened(s, &c, op_sendmsg(s, fd, &c));
 	if (chime__does_all(s, flags))
 		n = run_parts(s, fd, &c, &g, true, n);
 	else if (n < 0)

@@ -11,6 +11,7 @@
 
 #include <chime/sock.h>
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/single_threaded.h>
@@ -60,9 +61,10 @@ struct chime_sock {
 	_Atomic int fd;         /* -1: gone */
 	_Atomic uint32_t generation; /* chime__fork_generation when .calls was true */
 	_Atomic int64_t timeout_ns;
-	_Atomic int wake;            /* eventfd, made by the first call that really waits; -1: none yet */
-	_Atomic uint64_t last;       /* the last failure: act << 32 | code */
-	int family, type, proto;     /* never change */
+	_Atomic int wake;        /* eventfd, made by the first call that really waits; -1: none yet */
+	_Atomic int untold;      /* an error that a receive met behind what it gave: the next one tells it; 0 none */
+	_Atomic uint64_t last;   /* the last failure: act << 32 | code */
+	int family, type, proto; /* never change */
 	pthread_mutex_t accept_lock; /* between looking for a connection and taking it */
 	pthread_mutex_t about_lock;  /* of .about, and of .last where it speaks of .about */
 	chime_addr about;            /* the address that the last failure with one was about */
@@ -113,10 +115,31 @@ static inline int chime__sock_enter(struct chime_sock *s)
 	} else {
 		before = atomic_fetch_add(&s->calls, 1);
 	}
-	if (__builtin_expect(!(before & SOCK_CLOSED), 1))
-		return atomic_load_explicit(&s->fd, memory_order_relaxed);
+	if (__builtin_expect(!(before & SOCK_CLOSED), 1)) {
+		int fd = atomic_load_explicit(&s->fd, memory_order_relaxed);
+		if (__builtin_expect(fd >= 0, 1))
+			return fd; /* else chime_detach() was faster */
+	}
 	chime__sock_leave(s);
 	return CHIME_ECLOSED;
+}
+
+/*
+ * The system tells an error of a connection once. A receive of several system calls that meets one behind the first answers with
+ * what it has, and keeps the error for the next receive, or a broken stream would look like one that ended.
+ */
+static inline void chime__sock_keep(struct chime_sock *s, ssize_t err)
+{
+	if (err < 0 && err > -4096 && err != -EAGAIN && err != -EINTR && err != -EFAULT)
+		atomic_store_explicit(&s->untold, (int)err, memory_order_relaxed);
+}
+
+/* What was kept, which is told then; 0 nothing. flags: the receive's. */
+static inline int chime__sock_untold(struct chime_sock *s, int flags)
+{
+	if (__builtin_expect(atomic_load_explicit(&s->untold, memory_order_relaxed) == 0, 1) || flags & MSG_ERRQUEUE)
+		return 0;
+	return atomic_exchange_explicit(&s->untold, 0, memory_order_relaxed);
 }
 
 static inline bool chime__sock_is_closed(const struct chime_sock *s)
@@ -150,6 +173,12 @@ void chime__call_flags(struct chime__call *c, int flags, short events);
 /* A blocking stream: the kernel would not come back before the whole was done (send, and receive with MSG_WAITALL). */
 bool chime__does_all(const struct chime_sock *s, int flags);
 
+/*
+ * What the first try at sending comes to. With MSG_FASTOPEN it has begun a connection, over which the rest goes as ever; and where nothing
+ * went along (-EINPROGRESS), the connection is waited for, by a call that may wait.
+ */
+ssize_t chime__fast_opened(const struct chime_sock *s, struct chime__call *c, ssize_t first);
+
 /* Runs c->op until it ends: the one waiting function. Its count, or why not. */
 ssize_t chime__sock_run(struct chime_sock *s, int fd, struct chime__call *c);
 /* The same where the caller has made the first try himself. */
@@ -158,6 +187,21 @@ ssize_t chime__sock_go_on(struct chime_sock *s, int fd, struct chime__call *c, s
 /* What the application's hook says about a signal that came: 0 go on, or -EINTR. */
 int chime__interrupted(void);
 void chime__interrupted_forked(void);
+
+/*
+ * An address of len bytes came, as the kernel counts: 0 is none. Of a unix path of 108 bytes it counts a NUL that has no place, and that
+ * it does not take back.
+ */
+static inline void chime__addr_came(chime_addr *a, socklen_t len)
+{
+	if (len == 0) {
+		*a = chime_addr_none();
+		return;
+	}
+	a->len = len < sizeof a->u ? len : (socklen_t)sizeof a->u;
+	if (a->len > sizeof a->u.un && a->u.sa.sa_family == AF_UNIX)
+		a->len = sizeof a->u.un;
+}
 
 /* What makes descriptors that come with a message close-on-exec: only unix sockets carry them, and packet sockets refuse it. */
 static inline int chime__cloexec_flag(const struct chime_sock *s)

@@ -275,4 +275,22 @@ TEST(no_descriptors_left)
 	end();
 }
 
+/* Who receives segments has no use for descriptors that a peer sends: they are closed. */
+TEST(segments_leave_no_descriptors)
+{
+	chime_sock *pair[2];
+	char buf[10];
+	size_t size;
+	const int fds[3] = { 0, 1, 2 };
+	CHECK_EQ(chime_socketpair(pair, AF_UNIX, SOCK_DGRAM, 0), 0);
+	CHECK_EQ(chime_send_fds(pair[0], "x", 1, fds, 3, 0, NULL), 1);
+	int next = chime_fd_dup(0);
+	CHECK_EQ(chime_fd_close(next), 0);
+	CHECK_EQ(chime_recv_segments(pair[1], buf, sizeof buf, &size, 0, NULL), 1);
+	CHECK_EQ(chime_fd_dup(0), next);
+	CHECK_EQ(chime_fd_close(next), 0);
+	chime_free(&pair[0]);
+	chime_free(&pair[1]);
+}
+
 TEST_MAIN()

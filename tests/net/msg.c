@@ -560,4 +560,46 @@ TEST(msg_of_a_packet_socket)
 	chime_free(&udp);
 }
 
+/* A peer whose path fills its address to the last byte is answered, whichever call told of it. */
+TEST(answers_to_a_path_of_108_bytes)
+{
+	struct sockaddr_un far = { .sun_family = AF_UNIX };
+	char name[sizeof far.sun_path + 1] = "", got[4];
+	chime_sock *s;
+	chime_addr at, from[4], copy;
+	CHECK_EQ(chdir(test_dir()), 0);
+	memset(far.sun_path, 'x', sizeof far.sun_path);
+	memcpy(name, far.sun_path, sizeof far.sun_path);
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	CHECK_EQ(bind(fd, (struct sockaddr *)&far, sizeof far), 0);
+	CHECK_EQ(chime_addr_unix(&at, "near", 4), 0);
+	CHECK_EQ(chime_open(&s, AF_UNIX, SOCK_DGRAM, 0), 0);
+	CHECK_EQ(chime_bind(s, &at), 0);
+	for (int i = 0; i < 3; i++)
+		CHECK_EQ(sendto(fd, "q", 1, 0, &at.u.sa, at.len), 1);
+	struct chime_msg m = { .flags = 0 };
+	struct iovec iov = { got, sizeof got };
+	struct chime_packet packet = { .iov = &iov, .iovs = 1 };
+	CHECK_EQ(chime_recvfrom(s, got, sizeof got, 0, &from[0]), 1);
+	CHECK_EQ(chime_recvmsg(s, got, sizeof got, 0, &m), 1);
+	CHECK_EQ(chime_recv_many(s, &packet, 1, 0), 1);
+	from[1] = m.addr;
+	from[2] = packet.msg.addr;
+	from[3] = from[0];
+	struct sockaddr_storage raw = { .ss_family = 0 };
+	memcpy(&raw, &far, sizeof far);
+	CHECK_EQ(chime_addr_from(&from[3], (struct sockaddr *)&raw, sizeof far + 1), 0);
+	for (int i = 0; i < 4; i++) {
+		char text[CHIME_ADDR_TEXT];
+		CHECK_EQ(chime_sendto(s, "a", 1, 0, &from[i]), 1);
+		CHECK_EQ(recv(fd, got, sizeof got, 0), 1);
+		CHECK(chime_addr_equal(&from[i], &from[0]));
+		CHECK_EQ(chime_addr_print(&from[i], text, sizeof text), 2 + sizeof far.sun_path);
+		CHECK_EQ(chime_addr_parse(&copy, text), -ENAMETOOLONG);
+	}
+	close(fd);
+	chime_free(&s);
+	unlink(name);
+}
+
 TEST_MAIN()
