@@ -206,8 +206,7 @@ TEST(names_give_their_addresses_once)
 /* Every code of the resolver's is told as itself, and EAI_SYSTEM as the errno behind it. */
 TEST(resolver_codes_are_told_as_they_are)
 {
-	static const int codes[] = { EAI_BADFLAGS, EAI_NONAME,	 EAI_AGAIN,   EAI_FAIL,	     EAI_FAMILY,
-				     EAI_SOCKTYPE, EAI_SERVICE, EAI_MEMORY, EAI_OVERFLOW, EAI_NODATA };
+	static const int codes[] = { EAI_BADFLAGS, EAI_NONAME, EAI_AGAIN, EAI_FAIL, EAI_SERVICE, EAI_NODATA };
 	struct chime_addrinfo *list;
 	use_fake();
 	for (size_t i = 0; i < sizeof codes / sizeof codes[0]; i++) {
