@@ -9,7 +9,6 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #define POLL_INTERVAL (500 * CHIME_MSEC) /* a signal just before the wait is noticed that late */
 #define CLIENT_TIMEOUT (60 * CHIME_SEC)  /* a client that says nothing so long is let go */
@@ -35,19 +34,23 @@ static bool verify(const chime_addr *peer)
 	return chime_addr_is_loopback(peer);
 }
 
-/* The service: each line is answered by the time and itself. 0 at the client's end, or why it ended before. */
+/*
+ * The service: what comes is answered by the time and itself, as it comes; chime_stream_read_line() would take whole lines.
+ * 0 at the client's end, or why it ended before.
+ */
 static int handle(chime_sock *client)
 {
-	char line[1024], stamp[CHIME_STAMP_MAX];
+	char chunk[1024], stamp[CHIME_STAMP_MAX];
 	chime_stream *stream = NULL;
 	ssize_t n = chime_set_timeout(client, CLIENT_TIMEOUT);
 	if (n == 0)
 		n = chime_stream_new(&stream, client, 0);
-	while (n == 0 && !ended && (n = chime_stream_read_line(stream, line, sizeof line)) > 0) {
+	while (n == 0 && !ended && (n = chime_stream_read(stream, chunk, sizeof chunk)) > 0) {
 		size_t len = chime_stamp_write(stamp, chime_now_real(), CHIME_STAMP_CTIME, false);
-		n = chime_stream_printf(stream, "%.*s%s", (int)len, stamp, line);
-		if (n >= 0)
-			n = chime_stream_flush(stream);
+		int err = chime_stream_write(stream, stamp, len, NULL);
+		if (err == 0)
+			err = chime_stream_write(stream, chunk, (size_t)n, NULL);
+		n = err < 0 ? err : chime_stream_flush(stream);
 	}
 	int err = chime_stream_free(&stream);
 	return n < 0 ? (int)n : err;
@@ -88,13 +91,18 @@ static int serve_forever(chime_sock *server)
 int main(int argc, char **argv)
 {
 	bool six = chime_has_dualstack_ipv6();
+	int port = 9999;
+	char more;
 	chime_sock *server = NULL;
 	chime_addr at;
+	if (argc > 1 && (sscanf(argv[1], "%5d%c", &port, &more) != 1 || port < 0 || port > 65535)) {
+		fprintf(stderr, "usage: one_at_a_time [PORT]\n");
+		return 2;
+	}
 	signal(SIGTERM, end);
 	signal(SIGINT, end);
 	chime_set_interrupted(interrupted, NULL);
-	int err = chime_create_server(&server, six ? AF_INET6 : AF_INET, "", argc > 1 ? atoi(argv[1]) : 9999, -1, false,
-				      six);
+	int err = chime_create_server(&server, six ? AF_INET6 : AF_INET, "", port, -1, false, six);
 	if (err == 0)
 		err = chime_getsockname(server, &at);
 	if (err == 0) {
@@ -103,7 +111,7 @@ int main(int argc, char **argv)
 		err = serve_forever(server);
 	}
 	if (err < 0)
-		fprintf(stderr, "one_at_a_time: %s\n", chime_strerror(err));
+		fprintf(stderr, "one_at_a_time: port %d: %s\n", port, chime_strerror(err));
 	chime_free(&server);
 	return err < 0;
 }

@@ -10,7 +10,6 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 #define CLIENTS 64                      /* at once; who comes then waits in the listener's queue */
 #define CLIENT_TIMEOUT (60 * CHIME_SEC) /* a client that says nothing so long is let go */
@@ -24,19 +23,23 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER; /* over clients and end
 static pthread_cond_t some_done = PTHREAD_COND_INITIALIZER;
 static bool ended;
 
-/* The service: each line is answered by the time and itself. 0 at the client's end, or why it ended before. */
+/*
+ * The service: what comes is answered by the time and itself, as it comes; chime_stream_read_line() would take whole lines.
+ * 0 at the client's end, or why it ended before.
+ */
 static int handle(chime_sock *client)
 {
-	char line[1024], stamp[CHIME_STAMP_MAX];
+	char chunk[1024], stamp[CHIME_STAMP_MAX];
 	chime_stream *stream = NULL;
 	ssize_t n = chime_set_timeout(client, CLIENT_TIMEOUT);
 	if (n == 0)
 		n = chime_stream_new(&stream, client, 0);
-	while (n == 0 && (n = chime_stream_read_line(stream, line, sizeof line)) > 0) {
+	while (n == 0 && (n = chime_stream_read(stream, chunk, sizeof chunk)) > 0) {
 		size_t len = chime_stamp_write(stamp, chime_now_real(), CHIME_STAMP_CTIME, false);
-		n = chime_stream_printf(stream, "%.*s%s", (int)len, stamp, line);
-		if (n >= 0)
-			n = chime_stream_flush(stream);
+		int err = chime_stream_write(stream, stamp, len, NULL);
+		if (err == 0)
+			err = chime_stream_write(stream, chunk, (size_t)n, NULL);
+		n = err < 0 ? err : chime_stream_flush(stream);
 	}
 	int err = chime_stream_free(&stream);
 	return n < 0 ? (int)n : err;
@@ -125,16 +128,21 @@ static void wait_for_signal(const sigset_t *set, chime_sock *server)
 int main(int argc, char **argv)
 {
 	bool six = chime_has_dualstack_ipv6();
+	int port = 9999;
+	char more;
 	chime_sock *server = NULL;
 	chime_addr at;
 	pthread_t acceptor;
 	sigset_t set;
+	if (argc > 1 && (sscanf(argv[1], "%5d%c", &port, &more) != 1 || port < 0 || port > 65535)) {
+		fprintf(stderr, "usage: thread_per_client [PORT]\n");
+		return 2;
+	}
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
 	pthread_sigmask(SIG_BLOCK, &set, NULL);
-	int err = chime_create_server(&server, six ? AF_INET6 : AF_INET, "", argc > 1 ? atoi(argv[1]) : 9999, -1, false,
-				      six);
+	int err = chime_create_server(&server, six ? AF_INET6 : AF_INET, "", port, -1, false, six);
 	if (err == 0)
 		err = chime_getsockname(server, &at);
 	if (err == 0)
@@ -146,7 +154,7 @@ int main(int argc, char **argv)
 		pthread_join(acceptor, NULL);
 		end_clients();
 	} else {
-		fprintf(stderr, "thread_per_client: %s\n", chime_strerror(err));
+		fprintf(stderr, "thread_per_client: port %d: %s\n", port, chime_strerror(err));
 	}
 	chime_free(&server);
 	return err < 0;

@@ -1,7 +1,6 @@
 /* The tutorial's TCP client: a line, its answer, until an empty line or the server's end. usage: tcp_client [PORT] */
 #include <chime/sock.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define HOST "127.0.0.1"
@@ -10,14 +9,23 @@
 
 int main(int argc, char **argv)
 {
-	int port = argc > 1 ? atoi(argv[1]) : PORT;
+	int port = PORT;
 	chime_sock *client;
 	chime_addr addr;
+	char more;
 	char data[SIZE + 1], why[256];
 	ssize_t n;
 
-	if (chime_addr_ip(&addr, AF_INET, HOST, port) < 0 || chime_open(&client, AF_INET, SOCK_STREAM, 0) < 0)
+	if ((argc > 1 && sscanf(argv[1], "%5d%c", &port, &more) != 1) ||
+	    chime_addr_ip(&addr, AF_INET, HOST, port) < 0) {
+		fprintf(stderr, "usage: tcp_client [PORT]\n");
+		return 2;
+	}
+	int err = chime_open(&client, AF_INET, SOCK_STREAM, 0);
+	if (err < 0) {
+		fprintf(stderr, "tcp_client: %s\n", chime_strerror(err));
 		return 1;
+	}
 	if (chime_connect(client, &addr) < 0) {
 		chime_last_error(client, why, sizeof(why));
 		fprintf(stderr, "tcp_client: %s\n", why);

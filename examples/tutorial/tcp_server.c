@@ -1,4 +1,7 @@
-/* The tutorial's TCP server: one client after the other, each chunk answered by the time and itself. usage: tcp_server [PORT] */
+/*
+ * The tutorial's TCP server: one client after the other, each chunk answered by the time and itself. usage: tcp_server [PORT]
+ * Ended and started again, it may find its port in use for a minute, as the tutorial's does; chime_create_server() knows better.
+ */
 #include <chime/sock.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -22,14 +25,23 @@ static void or_die(chime_sock *s, int err)
 
 int main(int argc, char **argv)
 {
-	int port = argc > 1 ? atoi(argv[1]) : PORT;
+	int port = PORT;
 	chime_sock *server, *client;
 	chime_addr addr;
+	char more;
 	char text[CHIME_ADDR_TEXT], answer[STAMP + SIZE];
 	ssize_t n;
 
-	if (chime_addr_ip(&addr, AF_INET, HOST, port) < 0 || chime_open(&server, AF_INET, SOCK_STREAM, 0) < 0)
+	if ((argc > 1 && sscanf(argv[1], "%5d%c", &port, &more) != 1) ||
+	    chime_addr_ip(&addr, AF_INET, HOST, port) < 0) {
+		fprintf(stderr, "usage: tcp_server [PORT]\n");
+		return 2;
+	}
+	int err = chime_open(&server, AF_INET, SOCK_STREAM, 0);
+	if (err < 0) {
+		fprintf(stderr, "tcp_server: %s\n", chime_strerror(err));
 		return 1;
+	}
 	or_die(server, chime_bind(server, &addr));
 	or_die(server, chime_listen(server, 5));
 	setvbuf(stdout, NULL, _IOLBF, 0); /* shown line by line in a pipe too */

@@ -23,13 +23,22 @@ static void or_die(chime_sock *s, int err)
 
 int main(int argc, char **argv)
 {
-	int port = argc > 1 ? atoi(argv[1]) : PORT;
+	int port = PORT;
 	chime_sock *server;
 	chime_addr addr;
+	char more;
 	char text[CHIME_ADDR_TEXT], answer[STAMP + SIZE];
 
-	if (chime_addr_ip(&addr, AF_INET, HOST, port) < 0 || chime_open(&server, AF_INET, SOCK_DGRAM, 0) < 0)
+	if ((argc > 1 && sscanf(argv[1], "%5d%c", &port, &more) != 1) ||
+	    chime_addr_ip(&addr, AF_INET, HOST, port) < 0) {
+		fprintf(stderr, "usage: udp_server [PORT]\n");
+		return 2;
+	}
+	int err = chime_open(&server, AF_INET, SOCK_DGRAM, 0);
+	if (err < 0) {
+		fprintf(stderr, "udp_server: %s\n", chime_strerror(err));
 		return 1;
+	}
 	or_die(server, chime_bind(server, &addr));
 	setvbuf(stdout, NULL, _IOLBF, 0); /* shown line by line in a pipe too */
 	if (port == 0 && chime_getsockname(server, &addr) == 0)

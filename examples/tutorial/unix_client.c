@@ -17,8 +17,11 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: unix_client [./PATH | @NAME]\n");
 		return 2;
 	}
-	if (chime_open(&client, AF_UNIX, SOCK_STREAM, 0) < 0)
+	int err = chime_open(&client, AF_UNIX, SOCK_STREAM, 0);
+	if (err < 0) {
+		fprintf(stderr, "unix_client: %s\n", chime_strerror(err));
 		return 1;
+	}
 	if (chime_connect(client, &addr) < 0) {
 		chime_last_error(client, why, sizeof(why));
 		fprintf(stderr, "unix_client: %s\n", why);

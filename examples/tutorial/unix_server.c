@@ -1,4 +1,7 @@
-/* The tutorial's server on a unix socket, a path or an abstract name. usage: unix_server [./PATH | @NAME] */
+/*
+ * The tutorial's server on a unix socket, a path or an abstract name. usage: unix_server [./PATH | @NAME]
+ * The file of a path stays when the server has ended, and is "in use" until somebody removes it.
+ */
 #include <chime/sock.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,8 +33,11 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: unix_server [./PATH | @NAME]\n");
 		return 2;
 	}
-	if (chime_open(&server, AF_UNIX, SOCK_STREAM, 0) < 0)
+	int err = chime_open(&server, AF_UNIX, SOCK_STREAM, 0);
+	if (err < 0) {
+		fprintf(stderr, "unix_server: %s\n", chime_strerror(err));
 		return 1;
+	}
 	or_die(server, chime_bind(server, &addr));
 	or_die(server, chime_listen(server, 5));
 

@@ -190,6 +190,69 @@ TEST(unix_programs_talk)
 	}
 }
 
+/* What is no port is told by the usage line, with 2; nothing is opened. */
+TEST(bad_ports_are_refused)
+{
+	static const char *const names[] = { "tcp_server", "tcp_client",    "udp_server",
+					     "udp_client", "one_at_a_time", "thread_per_client" };
+	static const char *const ports[] = { "99999", "-1", "http", "", "80x", "123456" };
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+		for (size_t k = 0; k < sizeof ports / sizeof *ports; k++) {
+			struct program p;
+			int status;
+			start(&p, names[i], ports[k]);
+			CHECK_EQ(waitpid(p.pid, &status, 0), p.pid);
+			if (!WIFEXITED(status) || WEXITSTATUS(status) != 2)
+				fprintf(stderr, "%s '%s'\n", names[i], ports[k]);
+			CHECK(WIFEXITED(status));
+			CHECK_EQ(WEXITSTATUS(status), 2);
+			close(p.in);
+			close(p.out);
+		}
+}
+
+/* The blocking servers of examples/ answer the tutorial's client too, which sends no newline. */
+TEST(skeletons_answer_the_tutorials_client)
+{
+	static const char *const names[] = { "one_at_a_time", "thread_per_client" };
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+		struct program server;
+		char port[16];
+		int status;
+		start(&server, names[i], "0");
+		port_of(&server, port, sizeof(port));
+		talk("tcp_client", port, NULL, "");
+		kill(server.pid, SIGINT);
+		CHECK_EQ(waitpid(server.pid, &status, 0), server.pid);
+		CHECK_EQ(status, 0);
+		close(server.in);
+		close(server.out);
+	}
+}
+
+/* The engine's example: told where it listens, it says it again, and ends on ctrl-C with 0. */
+TEST(echo_server_echoes)
+{
+	struct program server, client;
+	char got[256], *port;
+	int status;
+	start(&server, "echo_server", "tcp://127.0.0.1:0");
+	read_until(&server, "\n", got, sizeof(got));
+	CHECK(strncmp(got, "listening tcp://127.0.0.1:", 26) == 0);
+	port = got + 26;
+	port[strcspn(port, "\n")] = 0;
+	start(&client, "tcp_client", port);
+	read_until(&client, ">>:", got, sizeof(got));
+	say(&client, "again\n\n");
+	read_until(&client, "again\n", got, sizeof(got));
+	end(&client, true);
+	kill(server.pid, SIGINT);
+	CHECK_EQ(waitpid(server.pid, &status, 0), server.pid);
+	CHECK_EQ(status, 0);
+	close(server.in);
+	close(server.out);
+}
+
 /* Nobody there: a sentence, and exit status 1. */
 TEST(clients_say_that_nobody_is_there)
 {
