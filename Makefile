@@ -1,5 +1,5 @@
 # For people; CMake and Ninja do the work. "make help" lists what there is.
-.PHONY: build run check build-cpython check-cpython check-cross check-vm sim soak bench million fuzz install help
+.PHONY: build examples run check build-cpython check-cpython check-cross check-vm sim soak bench million fuzz install help
 .DEFAULT_GOAL := build
 
 PREFIX ?= /usr/local
@@ -8,6 +8,9 @@ DESTDIR ?=
 build: ## build the program build/chime and the libraries beside it
 	@test -f build/build.ninja || cmake --preset release
 	@cmake --build build --target product
+
+examples: build ## build the examples: build/examples/tcp_server and others
+	@cmake --build build --target examples
 
 run: ## start a server on port 9999 and open the client on it
 	@./run
@@ -51,8 +54,9 @@ million: build ## hold a million connections, in user-mode Linux (16 GB of memor
 fuzz: ## fuzz each target for a minute (FUZZ_SECONDS=60)
 	@scripts/fuzz $${FUZZ_SECONDS:-60}
 
-install: build ## install below PREFIX (/usr/local), staged in DESTDIR
+install: build ## install below PREFIX (/usr/local), as root if it takes that; DESTDIR=DIR stages it there
 	@DESTDIR='$(DESTDIR)' cmake --install build --prefix '$(PREFIX)'
+	@if [ -z '$(DESTDIR)' ] && [ "$$(id -u)" = 0 ]; then PATH=$$PATH:/sbin ldconfig; fi # for the loader to find the library
 
 help: ## print this
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 18
