@@ -282,6 +282,34 @@ TEST(wake_descriptor_is_made_late_and_closed)
 	stuck_free(&k);
 }
 
+/* A child may use a handle whose locks another thread of the parent held when it was made. */
+TEST(locks_of_the_parent_bind_no_child)
+{
+	struct stuck k = { 0 };
+	chime_addr at;
+	char text[256];
+	int status = -1;
+	stuck_make_listener(&k);
+	STUCK_OK(chime_connect(k.peer, &k.at));
+	STUCK_OK(chime_set_timeout(k.s, 30 * CHIME_SEC));
+	pthread_mutex_lock(&k.s->accept_lock);
+	pthread_mutex_lock(&k.s->about_lock);
+	pid_t pid = fork();
+	if (pid == 0) {
+		chime_sock *a;
+		alarm(30);
+		at = k.at;
+		if (chime_accept(k.s, &a, NULL) != 0)
+			_exit(1);
+		_exit(chime_bind(k.s, &at) != -EINVAL || chime_last_error(k.s, text, sizeof text) == 0);
+	}
+	CHECK_EQ(waitpid(pid, &status, 0), pid);
+	CHECK_EQ(status, 0);
+	pthread_mutex_unlock(&k.s->accept_lock);
+	pthread_mutex_unlock(&k.s->about_lock);
+	stuck_free(&k);
+}
+
 /* From here on close(2) of fd fails so, as on a file system that lost its server. */
 static bool let_close_fail(int fd, int with)
 {

@@ -177,6 +177,29 @@ TEST(interrupted_send_gives_the_count)
 	stuck_free(&k);
 }
 
+/* The same of messages: half way the hook is not asked, for there is a count to give. */
+TEST(interrupted_messages_give_the_count)
+{
+	static char big[8 << 20];
+	struct stuck k = { 0 };
+	struct iovec iov[2] = { { big, 100 }, { big + 100, sizeof(big) - 100 } };
+	stuck_make_stream(&k);
+	asked = release_at = 0;
+	stop_at = 1;
+	chime_set_interrupted(hook, &asked);
+	alarms(10, 0);
+	CHECK_IN(chime_sendmsg(k.s, iov, 2, 0, NULL), 1, sizeof(big) - 1);
+	CHECK_EQ(asked, 0);
+	no_alarms();
+	STUCK_OK(chime_send(k.peer, "half", 4, 0));
+	alarms(10, 0);
+	CHECK_EQ(chime_recvmsg_into(k.s, iov, 2, MSG_WAITALL, NULL), 4);
+	no_alarms();
+	CHECK_EQ(asked, 0);
+	chime_set_interrupted(NULL, NULL);
+	stuck_free(&k);
+}
+
 static int closing_hook(void *arg)
 {
 	chime_close(arg);

@@ -282,4 +282,79 @@ TEST(numbers_begin_behind_what_is_under_way)
 	close_both();
 }
 
+/* An entry with that error in it, and behind it who complains, as the kernel puts them. */
+static struct chime_queued entry(int level, int type, struct sock_extended_err e, const char *offender)
+{
+	char bytes[sizeof e + sizeof(struct sockaddr_in6)] = { 0 }, room[128];
+	struct chime_control c;
+	struct chime_cmsg m = { 0 };
+	struct chime_queued q = { 0 };
+	chime_addr who;
+	CHECK_EQ(chime_addr_ip(&who, AF_UNSPEC, offender, 0), 0);
+	memcpy(bytes, &e, sizeof e);
+	memcpy(bytes + sizeof e, &who.u, who.len);
+	chime_control_init(&c, room, sizeof room);
+	CHECK_EQ(chime_control_add(&c, level, type, bytes, sizeof e + who.len), 0);
+	CHECK(chime_control_next(&c, &m));
+	CHECK(chime_cmsg_queued(&m, &q));
+	return q;
+}
+
+static void offended(const struct chime_queued *q, const char *want)
+{
+	char text[CHIME_ADDR_TEXT];
+	chime_addr_print(&q->offender, text, sizeof text);
+	CHECK_STR(text, want);
+}
+
+/* What each field of an entry says. */
+TEST(entries_field_by_field)
+{
+	struct chime_queued q;
+	q = entry(IPPROTO_IP, IP_RECVERR,
+		  (struct sock_extended_err){ .ee_errno = EMSGSIZE,
+					      .ee_origin = SO_EE_ORIGIN_ICMP,
+					      .ee_type = 3,
+					      .ee_code = 4,
+					      .ee_info = 1280 },
+		  "192.0.2.9");
+	CHECK_EQ(q.kind, CHIME_QUEUED_ERROR);
+	CHECK_EQ(q.error, -EMSGSIZE);
+	CHECK_EQ(q.origin, SO_EE_ORIGIN_ICMP);
+	CHECK_EQ(q.icmp_type, 3);
+	CHECK_EQ(q.icmp_code, 4);
+	CHECK_EQ(q.info, 1280);
+	offended(&q, "192.0.2.9:0");
+	q = entry(IPPROTO_IPV6, IPV6_RECVERR,
+		  (struct sock_extended_err){ .ee_errno = EHOSTUNREACH, .ee_origin = SO_EE_ORIGIN_ICMP6, .ee_type = 1 },
+		  "2001:db8::9");
+	CHECK_EQ(q.error, -EHOSTUNREACH);
+	CHECK_EQ(q.origin, SO_EE_ORIGIN_ICMP6);
+	offended(&q, "[2001:db8::9]:0");
+	for (int copied = 0; copied < 2; copied++) {
+		q = entry(IPPROTO_IP, IP_RECVERR,
+			  (struct sock_extended_err){ .ee_origin = SO_EE_ORIGIN_ZEROCOPY,
+						      .ee_code = copied ? SO_EE_CODE_ZEROCOPY_COPIED : 0,
+						      .ee_info = 5,
+						      .ee_data = 8 },
+			  "0.0.0.0");
+		CHECK_EQ(q.kind, CHIME_QUEUED_ZEROCOPY);
+		CHECK_EQ(q.number, 5);
+		CHECK_EQ(q.last, 8);
+		CHECK_EQ(q.copied, copied);
+	}
+	static const unsigned stages[] = { CHIME_STAMP_TX, CHIME_STAMP_TX_SCHED, CHIME_STAMP_TX_ACK };
+	for (unsigned i = 0; i < 3; i++) { /* SCM_TSTAMP_SND, _SCHED, _ACK */
+		q = entry(IPPROTO_IPV6, IPV6_RECVERR,
+			  (struct sock_extended_err){ .ee_origin = SO_EE_ORIGIN_TIMESTAMPING,
+						      .ee_errno = ENOMSG,
+						      .ee_info = i,
+						      .ee_data = 4711 },
+			  "::");
+		CHECK_EQ(q.kind, CHIME_QUEUED_STAMP);
+		CHECK_EQ(q.stage, stages[i]);
+		CHECK_EQ(q.number, 4711);
+	}
+}
+
 TEST_MAIN()

@@ -169,6 +169,19 @@ TEST(values_that_are_set_are_read_back)
 	}
 }
 
+/* Texts have a length, and one byte more is refused before the kernel is asked: it might cut it. */
+TEST(texts_have_a_length)
+{
+	const struct chime_opt *o = chime_opt_find("TCP_CONGESTION");
+	chime_sock *s;
+	CHECK_EQ(chime_open(&s, AF_INET, SOCK_STREAM, 0), 0);
+	CHECK_EQ(chime_opt_set_text(s, o, "123456789012345"), -ENOENT);
+	CHECK_EQ(chime_opt_set_text(s, o, "1234567890123456"), -ERANGE);
+	CHECK_EQ(chime_opt_set_text(s, o, ""), -ERANGE);
+	CHECK_EQ(chime_opt_set_text(s, chime_opt_find("SO_BINDTODEVICE"), "1234567890123456"), -ERANGE);
+	chime_free(&s);
+}
+
 /* Names and numbers are unique, each finds its row, and what is not there is not found. */
 TEST(rows_are_found)
 {

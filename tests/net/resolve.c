@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <sys/mount.h>
 #include <sys/time.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static int entries(const char *dir)
@@ -88,6 +89,7 @@ static int inheritable_descriptors(void)
 	return n;
 }
 
+static _Atomic bool helper_takes_signals;
 static _Atomic int inheritable, fails_with, fails_errno;
 
 static int fake_ask(const char *host, const char *service, const struct addrinfo *hints, struct addrinfo **out)
@@ -97,6 +99,9 @@ static int fake_ask(const char *host, const char *service, const struct addrinfo
 	(void)hints;
 	atomic_fetch_add(&asked, 1);
 	inheritable = inheritable_descriptors();
+	sigset_t blocked;
+	pthread_sigmask(SIG_SETMASK, NULL, &blocked);
+	helper_takes_signals = !sigismember(&blocked, SIGINT) || !sigismember(&blocked, SIGALRM);
 	if (stuck)
 		sem_wait(&go_on);
 	errno = fails_errno;
@@ -221,6 +226,38 @@ TEST(resolver_codes_are_told_as_they_are)
 	CHECK_EQ(chime_resolve("name.test", 1, AF_UNSPEC, SOCK_STREAM, 0, false, CHIME_FOREVER, got, 4), -EMFILE);
 	fails_errno = 0; /* a resolver that forgot to say it */
 	CHECK_EQ(chime_resolve("name.test", 1, AF_UNSPEC, SOCK_STREAM, 0, false, CHIME_FOREVER, got, 4), -EIO);
+}
+
+/* Signals are for the application's own threads. */
+TEST(helpers_take_no_signals)
+{
+	use_fake();
+	helper_takes_signals = true;
+	CHECK_EQ(chime_resolve("name.test", 1, AF_UNSPEC, SOCK_STREAM, 0, false, CHIME_FOREVER, got, 4), 1);
+	CHECK(!helper_takes_signals);
+}
+
+/* What a parent's threads look up is no child's burden: it has none of them, and may look up as much as anyone. */
+TEST(children_begin_without_look_ups)
+{
+	int status = -1;
+#ifdef __SANITIZE_THREAD__
+	SKIP("the thread sanitizer lets the child of a process with threads begin none");
+#endif
+	use_fake();
+	stuck = true;
+	for (int i = 0; i < RESOLVE_THREADS; i++)
+		CHECK_EQ(chime_resolve("name.test", 1, AF_UNSPEC, SOCK_STREAM, 0, false, 0, got, 4), CHIME_ETIMEOUT);
+	pid_t pid = fork();
+	if (pid == 0) {
+		stuck = false;
+		_exit(chime_resolve("name.test", 1, AF_UNSPEC, SOCK_STREAM, 0, false, 30 * CHIME_SEC, got, 4) != 1);
+	}
+	CHECK_EQ(waitpid(pid, &status, 0), pid);
+	CHECK_EQ(status, 0);
+	for (int i = 0; i < RESOLVE_THREADS; i++)
+		sem_post(&go_on);
+	wait_for_threads(0);
 }
 
 /* A program that is started while a name is looked up inherits nothing of the look-up. */

@@ -218,6 +218,11 @@ TEST(from_fd_finds_out_what_it_is)
 	chime_free(&s);
 	CHECK_EQ(fcntl(fd, F_GETFD), -1);
 	CHECK_EQ(chime_from_fd(&s, fd), -EBADF);
+	CHECK_EQ(chime_from_fd(&s, socket(AF_UNIX, SOCK_SEQPACKET, 0)), 0);
+	CHECK_EQ(chime_family(s), AF_UNIX);
+	CHECK_EQ(chime_type(s), SOCK_SEQPACKET);
+	CHECK_EQ(chime_proto(s), 0);
+	chime_free(&s);
 	CHECK_EQ(pipe(other), 0);
 	CHECK_EQ(chime_from_fd(&s, other[0]), -ENOTSOCK);
 	CHECK_PTR(s, NULL);

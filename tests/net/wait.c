@@ -256,6 +256,27 @@ TEST(huge_limits_do_not_overflow)
 	stuck_free(&k);
 }
 
+/* With a limit a stream's call gives what could be done at once, and does not wait for the rest. */
+TEST(streams_with_a_limit_give_what_went)
+{
+	static char big[8 << 20];
+	struct stuck k = { 0 };
+	struct iovec iov = { big, sizeof(big) };
+	stuck_make_stream(&k);
+	CHECK_EQ(chime_set_timeout(k.s, 50 * CHIME_SEC), 0);
+	CHECK_EQ(chime_set_timeout(k.peer, 50 * CHIME_SEC), 0);
+	int64_t start = test_now();
+	CHECK_IN(chime_send(k.s, big, sizeof(big), 0), 1, sizeof(big) - 1);
+	CHECK_IN(chime_sendmsg(k.peer, &iov, 1, 0, NULL), 1, sizeof(big) - 1);
+	stuck_drain(&k);
+	CHECK_EQ(chime_send(k.s, "half", 4, 0), 4);
+	CHECK_EQ(chime_recv(k.peer, big, 100, MSG_WAITALL), 4);
+	CHECK_EQ(chime_send(k.s, "half", 4, 0), 4);
+	CHECK_EQ(chime_recvmsg(k.peer, big, 100, MSG_WAITALL, NULL), 4);
+	CHECK_IN(test_now() - start, 0, 40 * CHIME_SEC);
+	stuck_free(&k);
+}
+
 static void *send_the_rest(void *arg)
 {
 	usleep(20000); /* so that it waits with a part, if the machine has the time */
