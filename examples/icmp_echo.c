@@ -9,7 +9,6 @@
 #include <netinet/icmp6.h>
 #include <netinet/ip_icmp.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -62,12 +61,14 @@ int main(int argc, char **argv)
 	struct chime_connect_config config = CHIME_CONNECT_CONFIG_INIT;
 	int64_t interval = CHIME_SEC;
 	chime_endpoint to;
-	int count = argc > 2 ? atoi(argv[2]) : 4, lost = 0, ttl;
+	int count = 4, lost = 0, ttl;
+	char more;
 	config.why = why;
 	config.why_size = sizeof why;
 	snprintf(text, sizeof text, argc > 1 && strchr(argv[1], ':') ? "icmp://[%s]" : "icmp://%s",
 		 argc > 1 ? argv[1] : "");
 	if (argc < 2 || chime_endpoint_parse(&to, text, NULL, NULL, NULL) < 0 ||
+	    (argc > 2 && (sscanf(argv[2], "%6d%c", &count, &more) != 1 || count < 1)) ||
 	    (argc > 3 && chime_duration_parse(argv[3], &interval) < 0)) {
 		fprintf(stderr, "usage: icmp_echo HOST [COUNT [INTERVAL]]\n");
 		return 2;

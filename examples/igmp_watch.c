@@ -14,7 +14,6 @@
 #include <linux/if_packet.h>
 #include <net/ethernet.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -138,11 +137,15 @@ int main(int argc, char **argv)
 {
 	static unsigned char packet[65536];
 	bool ask = argc > 2 && !strcmp(argv[2], "-q");
-	int left = argc > 2 + ask ? atoi(argv[2 + ask]) : 0;
+	int left = 0;
+	char rest;
 	int found = argc > 1 ? chime_if_nametoindex(argv[1]) : -1;
 	unsigned ifindex = (unsigned)found;
 	chime_sock *s = NULL;
-	if (found <= 0) {
+	const char *count = argc > 2 + ask ? argv[2 + ask] : NULL;
+	if (found <= 0 || (count && (sscanf(count, "%6d%c", &left, &rest) != 1 || left < 1))) {
+		if (argc > 1 && found <= 0)
+			fprintf(stderr, "igmp_watch: %s: %s\n", argv[1], chime_strerror(found));
 		fprintf(stderr, "usage: igmp_watch INTERFACE [-q] [COUNT]\n");
 		return 2;
 	}

@@ -12,7 +12,6 @@
 #include <netinet/ip.h>
 #include <netinet/ip_icmp.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -20,6 +19,13 @@ static int usage(void)
 {
 	fprintf(stderr, "usage: ip_hdrincl [-s FROM] [-t TTL] [-T TOS] [-i ID] [-d] [-r] [-p PROTOCOL] TO TEXT\n");
 	return 2;
+}
+
+/* A field of the header: whether text is a number up to most. */
+static bool number(const char *text, int most, int *out)
+{
+	char more;
+	return sscanf(text, "%5d%c", out, &more) == 1 && *out >= 0 && *out <= most;
 }
 
 /* Header, options, and what it carries, into packet. */
@@ -50,7 +56,8 @@ static ssize_t build(struct chime_ipv4 *h, const char *words, bool route, void *
 int main(int argc, char **argv)
 {
 	static unsigned char packet[65536];
-	struct chime_ipv4 h = { .ttl = 64, .protocol = 253 };
+	struct chime_ipv4 h = { .ttl = 0 };
+	int ttl = 64, tos = 0, id = 0, protocol = 253;
 	bool route = false;
 	chime_addr to;
 	chime_sock *s = NULL;
@@ -61,13 +68,16 @@ int main(int argc, char **argv)
 				return usage();
 			break;
 		case 't':
-			h.ttl = (uint8_t)atoi(optarg);
+			if (!number(optarg, 255, &ttl))
+				return usage();
 			break;
 		case 'T':
-			h.tos = (uint8_t)atoi(optarg);
+			if (!number(optarg, 255, &tos))
+				return usage();
 			break;
 		case 'i':
-			h.id = (uint16_t)atoi(optarg);
+			if (!number(optarg, 65535, &id))
+				return usage();
 			break;
 		case 'd':
 			h.dont_fragment = true;
@@ -76,7 +86,8 @@ int main(int argc, char **argv)
 			route = true;
 			break;
 		case 'p':
-			h.protocol = (uint8_t)atoi(optarg);
+			if (!number(optarg, 255, &protocol))
+				return usage();
 			break;
 		default:
 			return usage();
@@ -85,6 +96,10 @@ int main(int argc, char **argv)
 	if (argc - optind != 2 || chime_addr_ip(&to, AF_INET, argv[optind], 0) < 0)
 		return usage();
 	h.to = to.u.in.sin_addr;
+	h.ttl = (uint8_t)ttl;
+	h.tos = (uint8_t)tos;
+	h.id = (uint16_t)id;
+	h.protocol = (uint8_t)protocol;
 	ssize_t n = build(&h, argv[optind + 1], route, packet, sizeof packet);
 	int err = n < 0 ? (int)n : chime_open(&s, AF_INET, SOCK_RAW, IPPROTO_RAW);
 	if (err == 0 && (n = chime_sendto(s, packet, (size_t)n, 0, &to)) < 0)

@@ -136,4 +136,16 @@ def headers_made_by_hand():
         same(example(net[0], "ip_hdrincl", "-s", "nonsense", "10.9.0.2", "x")[0], 2)
 
 
+@case
+def numbers_are_numbers():
+    """A count, a TTL, a protocol that is none is told by the usage line, with 2; nothing is sent."""
+    for name, *arguments in (("icmp_echo", "127.0.0.1", "x"), ("icmp_echo", "127.0.0.1", "0"), ("icmp_echo", "127.0.0.1", "1", "soon"),
+                             ("igmp_watch", "lo", "abc"), ("igmp_watch", "lo", "-q", "0"), ("igmp_watch", "no-such-if"),
+                             ("ip_hdrincl", "-t", "256", "127.0.0.1", "x"), ("ip_hdrincl", "-T", "x", "127.0.0.1", "x"),
+                             ("ip_hdrincl", "-i", "65536", "127.0.0.1", "x"), ("ip_hdrincl", "-p", "-1", "127.0.0.1", "x")):
+        code, out, err = run(os.path.join(EXAMPLES, name), *arguments)
+        same((code, out), (2, b""), f"{name} {' '.join(arguments)}")
+        check(b"usage: " + name.encode() in err, err)
+
+
 main()
