@@ -187,7 +187,7 @@ static int target_socket(const struct race *r, struct chime_target *t)
 /* Whether attempts that are under way together have the same local port: SO_REUSEADDR lets them, until one has won. */
 static bool shares_port(const struct race *r)
 {
-	return r->n > 1 && r->config.bind && chime_addr_port(r->config.bind) > 0;
+	return r->n > 1 && r->targets[0].type == SOCK_STREAM && r->config.bind && chime_addr_port(r->config.bind) > 0;
 }
 
 /* A non-blocking socket for a target, bound and set as the caller wants; its descriptor or -errno. */
