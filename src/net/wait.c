@@ -77,7 +77,10 @@ static void calm(struct chime_sock *s, int wake)
 /* Where no wake descriptor could be had (-EMFILE), a close is noticed this late. */
 #define BLIND_NS (50 * CHIME_MSEC)
 
-/* Sleeps until one of p is ready, or the deadline (INT64_MAX: none): poll's count, 0 at the deadline. */
+/*
+ * Sleeps until one of p is ready, or the deadline (INT64_MAX: none): poll's count, 0 at the deadline. A wake descriptor that is not there
+ * is left out: a process that may have no more than one (RLIMIT_NOFILE) may not poll more either.
+ */
 static int sleep_until(struct chime_sock *s, struct pollfd *p, nfds_t n, int64_t left)
 {
 	struct timespec ts;
@@ -86,7 +89,7 @@ static int sleep_until(struct chime_sock *s, struct pollfd *p, nfds_t n, int64_t
 		int64_t slice = blind && left > BLIND_NS ? BLIND_NS : left;
 		ts.tv_sec = slice / CHIME_SEC;
 		ts.tv_nsec = slice % CHIME_SEC;
-		int ready = ppoll(p, n, slice == INT64_MAX ? NULL : &ts, NULL);
+		int ready = ppoll(p, n - blind, slice == INT64_MAX ? NULL : &ts, NULL);
 		if (ready < 0)
 			return -errno;
 		if (chime__sock_is_closed(s))

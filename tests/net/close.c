@@ -155,8 +155,7 @@ TEST(close_in_an_unseen_child_is_calmed)
 	stuck_free(&k);
 }
 
-/* Where the process has no descriptor left for the wake-up, calls wait all the same and closing still ends them. */
-TEST(close_wakes_without_a_descriptor_to_spare)
+static void closed_with_so_many(rlim_t descriptors)
 {
 	struct stuck k = { 0 };
 	struct stuck_thread t = { .c = &stuck_calls[0], .k = &k };
@@ -164,7 +163,7 @@ TEST(close_wakes_without_a_descriptor_to_spare)
 	stuck_make_stream(&k);
 	CHECK_EQ(getrlimit(RLIMIT_NOFILE, &old), 0);
 	none = old;
-	none.rlim_cur = 3;
+	none.rlim_cur = descriptors;
 	CHECK_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
 	CHECK_EQ(pthread_create(&t.thread, NULL, stuck_thread_run, &t), 0);
 	while (atomic_load(&k.s->calls) == 0)
@@ -175,6 +174,16 @@ TEST(close_wakes_without_a_descriptor_to_spare)
 	CHECK_EQ(stuck_thread_end(&t), CHIME_ECLOSED);
 	CHECK_EQ(setrlimit(RLIMIT_NOFILE, &old), 0);
 	stuck_free(&k);
+}
+
+/*
+ * Where the process has no descriptor left for the wake-up, calls wait all the same and closing still ends them; also where it may have
+ * one alone, and so poll no more.
+ */
+TEST(close_wakes_without_a_descriptor_to_spare)
+{
+	closed_with_so_many(3);
+	closed_with_so_many(1);
 }
 
 struct crossing {
