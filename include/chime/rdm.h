@@ -18,7 +18,8 @@
  *
  * Threads. One thread may receive while another sends; any may close. Of the user's carrier there is one stack a process, which has
  * one thread of its own (all signals blocked); calls on its handles take turns. After fork(2) only the parent may use
- * such handles: in the child every call but chime_rdm_free() says CHIME_ECLOSED.
+ * such handles: in the child every call but chime_rdm_free() says CHIME_ECLOSED, which leaves the parent's as it is. A child
+ * may open handles of its own, but of the user's carrier none if another thread was in a call on one at the fork: -EOPNOTSUPP.
  */
 #ifndef CHIME_RDM_H
 #define CHIME_RDM_H

@@ -402,7 +402,10 @@ void chime_rdm_free(chime_rdm **out)
 	if (!r)
 		return;
 	*out = NULL;
-	(void)chime_rdm_close(r, 0);
+	if (r->generation == atomic_load_explicit(&chime__fork_generation, memory_order_relaxed))
+		(void)chime_rdm_close(r, 0);
+	else if (r->impl)
+		r->carrier->leave(r);
 	unmake(r);
 }
 

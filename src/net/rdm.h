@@ -112,6 +112,8 @@ struct rdm_carrier {
 	/* Binds addrs (serving) or prepares for talking to addrs[0] from bind; sets .locals, .carried_by. -errno with a sentence. */
 	int (*open)(struct chime_rdm *r, const chime_addr *addrs, unsigned n, const chime_addr *bind);
 	void (*shut)(struct chime_rdm *r); /* aborts what is left; fine after a failed open. With the lock */
+	void (*leave)(struct chime_rdm
+			      *r); /* in a child of fork(2): gives back what is its own of it, nothing else. Without */
 	int (*connect)(struct chime_rdm *r, const struct chime_rdm_peer *to); /* begins an association */
 	int (*send)(struct chime_rdm *r, const struct rdm_out *out);
 	void (*serve)(struct chime_rdm *r); /* network and timers; fills the queue, up to its bound */

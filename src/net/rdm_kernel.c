@@ -195,19 +195,25 @@ static int kernel_open(struct chime_rdm *r, const chime_addr *addrs, unsigned n,
 	return err;
 }
 
+static void kernel_leave(struct chime_rdm *r)
+{
+	struct kernel *k = r->impl;
+	if (k->fd >= 0)
+		close(k->fd);
+	free(k->message);
+	free(k);
+	r->impl = NULL;
+}
+
 static void kernel_shut(struct chime_rdm *r)
 {
 	struct kernel *k = r->impl;
 	struct linger now = { 1, 0 };
 	if (!k)
 		return;
-	if (k->fd >= 0) {
+	if (k->fd >= 0)
 		(void)set(k->fd, SOL_SOCKET, SO_LINGER, &now, sizeof now);
-		close(k->fd);
-	}
-	free(k->message);
-	free(k);
-	r->impl = NULL;
+	kernel_leave(r);
 }
 
 /* ---- who the peer is ---- */
@@ -531,6 +537,7 @@ const struct rdm_carrier chime__rdm_kernel = {
 	.available = kernel_available,
 	.open = kernel_open,
 	.shut = kernel_shut,
+	.leave = kernel_leave,
 	.connect = kernel_connect,
 	.send = kernel_send,
 	.serve = kernel_serve,

@@ -54,6 +54,7 @@ struct user {
 
 static pthread_mutex_t stack_lock = PTHREAD_MUTEX_INITIALIZER;
 static struct user *all;
+static bool torn; /* the stack is a copy of one that another thread was changing when this process was forked */
 static uint64_t last_salt;
 static int64_t ticked_ns; /* up to when the stack knows the time */
 static chime__rdm_tap_fn *tap;
@@ -62,6 +63,23 @@ static void *tap_arg;
 static int user_available(void)
 {
 	return chime__stack_built() ? 0 : CHIME_ESCHEME;
+}
+
+/* Of the parent's handles nothing may be called, and a lock that another thread held is held for ever. */
+static void forked(void)
+{
+	if (pthread_mutex_trylock(&stack_lock) == 0) {
+		pthread_mutex_unlock(&stack_lock);
+	} else {
+		torn = true;
+		pthread_mutex_init(&stack_lock, NULL);
+	}
+	all = NULL;
+}
+
+static void watch_forks(void)
+{
+	pthread_atfork(NULL, NULL, forked);
 }
 
 /* ---- packets out ---- */
@@ -481,6 +499,17 @@ static int open_stack(struct user *u, uint16_t port)
 	return err < 0 ? chime__rdm_say(r, err, "libusrsctp: %s", chime_strerror(err)) : 0;
 }
 
+static void user_leave(struct chime_rdm *r)
+{
+	struct user *u = r->impl;
+	chime__rdm_udp_close(&u->udp);
+	if (u->timer_fd >= 0)
+		close(u->timer_fd);
+	free(u->message);
+	free(u);
+	r->impl = NULL;
+}
+
 static void user_shut(struct chime_rdm *r)
 {
 	struct user *u = r->impl;
@@ -497,16 +526,16 @@ static void user_shut(struct chime_rdm *r)
 	for (unsigned i = 0; i < RDM_CHAINS; i++)
 		for (struct rdm_assoc *a = r->assocs.by_id[i]; a; a = a->by_id)
 			chime__stack_forget(a->path);
-	chime__rdm_udp_close(&u->udp);
-	if (u->timer_fd >= 0)
-		close(u->timer_fd);
-	free(u->message);
-	free(u);
-	r->impl = NULL;
+	user_leave(r);
 }
 
 static int user_open(struct chime_rdm *r, const chime_addr *addrs, unsigned n, const chime_addr *bind_to)
 {
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+	pthread_once(&once, watch_forks);
+	if (torn)
+		return chime__rdm_say(r, -EOPNOTSUPP,
+				      "libusrsctp was at work in another thread when this process was forked");
 	struct user *u = calloc(1, sizeof *u);
 	if (!u)
 		return -ENOMEM;
@@ -555,6 +584,7 @@ const struct rdm_carrier chime__rdm_user = {
 	.available = user_available,
 	.open = user_open,
 	.shut = user_shut,
+	.leave = user_leave,
 	.connect = user_connect,
 	.send = user_send,
 	.serve = user_serve,

@@ -4,6 +4,8 @@
 #include "rdm_echo.h"
 #include "relay.h"
 
+#include <chime/sock.h>
+
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -437,23 +439,40 @@ TEST(rdm_says_that_a_port_is_taken)
 	chime_rdm_free(&r);
 }
 
-/* In a child of fork(2) the stack's thread is missing: every call says so, and freeing is fine. */
+/*
+ * In a child of fork(2) the stack's thread is missing: every call says so, freeing gives back every descriptor, and the child may have
+ * a handle of its own. The parent's goes on.
+ */
 TEST(rdm_is_the_parents_after_fork)
 {
 	chime_endpoint e;
 	need_user();
-	chime_rdm *r = serve("rdm://127.0.0.1:0?" USER, &e);
+	chime_rdm *r = serve("rdm://127.0.0.1:0?" USER, &e); /* what the stack keeps is open then */
+	chime_rdm_free(&r);
+	int first = chime_fd_dup(0);
+	CHECK_EQ(chime_fd_close(first), 0);
+	r = serve("rdm://127.0.0.1:0?" USER, &e);
 	pid_t pid = fork();
 	if (pid == 0) {
 		struct chime_rdm_event ev;
+		chime_rdm *own;
+		chime_endpoint any = parse("rdm://127.0.0.1:0?" USER);
 		CHECK_EQ(chime_rdm_receive(r, &ev), CHIME_ECLOSED);
 		CHECK_EQ(chime_rdm_process(r), CHIME_ECLOSED);
 		chime_rdm_free(&r);
+		for (int i = 0; i < 6; i++)
+			CHECK_EQ(chime_fd_dup(0), first + i);
+		for (int i = 0; i < 6; i++)
+			CHECK_EQ(chime_fd_close(first + i), 0);
+		CHECK_EQ(chime_rdm_serve(&own, &any, NULL), 0);
+		CHECK_EQ(chime_rdm_process(own), 0);
+		chime_rdm_free(&own);
 		_exit(0);
 	}
 	int status;
 	CHECK_EQ(waitpid(pid, &status, 0), pid);
 	CHECK_EQ(status, 0);
+	CHECK_EQ(chime_rdm_process(r), 0);
 	chime_rdm_free(&r);
 }
 
