@@ -120,14 +120,19 @@ CHIME_API int64_t chime_rdm_timeout(const chime_rdm *r);
 struct chime_rdm_peer {
 	chime_addr addr;   /* IP address and SCTP port */
 	uint16_t udp_port; /* its UDP port, where SCTP comes in UDP; to be sent to: 0 is the handle's udp= */
+	/*
+	 * Of an event: which of the handle's associations with the peer, from 1 up. To be sent to: by that one or, when it is over, by
+	 * none (-ENOTCONN), so that an answer never comes to a peer that has begun anew; 0 is the one that there is, or a new one.
+	 */
+	uint32_t assoc;
 };
 
 /*
  * Sends one message, to may be NULL after chime_rdm_connect(). Waits for room: what is not acknowledged yet may be as much as the
  * send buffer holds (sndbuf=, 1 MiB). An association that is missing is made. *id (may be NULL) is the message's: from 1 up, one of
  * the handle's, until it turns over after 2^32. 0: it is accepted, and it arrives or will be told; nothing else is told then.
- * -EMSGSIZE; -EINVAL (empty); -EDESTADDRREQ (no peer); -EAFNOSUPPORT; -ENOBUFS (associations are at peers_max); -ENETUNREACH and the
- * like (now or for a message before).
+ * -EMSGSIZE; -EINVAL (empty); -EDESTADDRREQ (no peer); -EAFNOSUPPORT; -ENOBUFS (associations are at peers_max); -ENOTCONN (to->assoc is
+ * over; with .answers_only: there is none); -ENETUNREACH and the like (now or for a message before).
  */
 CHIME_API int chime_rdm_send(chime_rdm *r, const void *buf, size_t len, const struct chime_rdm_peer *to, uint32_t *id);
 CHIME_API int chime_rdm_sendv(chime_rdm *r, const struct iovec *iov, size_t iovs, const struct chime_rdm_peer *to,
@@ -139,7 +144,7 @@ enum chime_rdm_kind {
 				-ETIMEDOUT (it acknowledged nothing), -ECONNREFUSED (nobody was there), -EPIPE (it shut down) */
 	CHIME_RDM_UP,          /* there is an association with .peer */
 	CHIME_RDM_DOWN, /* there is none any more; .why as above, 0: an orderly end. Reports of its messages came before */
-	CHIME_RDM_RESTARTED, /* the peer began anew; what it had not acknowledged is told */
+	CHIME_RDM_RESTARTED, /* the peer began anew; what it had not acknowledged is told. What comes next has another .peer.assoc */
 };
 
 /* What came. data is the handle's: whole, valid until the next receive or close; it may be changed, as may the 64 bytes in

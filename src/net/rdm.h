@@ -51,6 +51,7 @@ struct rdm_assoc {
 struct rdm_assocs {
 	struct rdm_assoc *by_id[RDM_CHAINS], *by_path[RDM_CHAINS];
 	unsigned count, unsure;
+	uint32_t last; /* the .peer.assoc that was given last */
 };
 
 struct rdm_carrier;
@@ -172,7 +173,12 @@ void chime__rdm_queue_fini(struct chime_rdm *r);
 struct rdm_assoc *chime__rdm_find(const struct rdm_assocs *t, uint32_t id);
 struct rdm_assoc *chime__rdm_find_path(const struct rdm_assocs *t, uint64_t path);
 struct rdm_assoc *chime__rdm_find_peer(const struct rdm_assocs *t, const struct chime_rdm_peer *peer);
-/* A copy of it stands in the table now. NULL: no memory. */
+/* Whether what is for to goes by a, which may be NULL. */
+static inline bool rdm_is_it(const struct rdm_assoc *a, const struct chime_rdm_peer *to)
+{
+	return to->assoc == 0 || (a && a->peer.assoc == to->assoc);
+}
+/* A copy of it stands in the table now, with a .peer.assoc of its own. NULL: no memory. */
 struct rdm_assoc *chime__rdm_add(struct rdm_assocs *t, const struct rdm_assoc *as);
 void chime__rdm_drop(struct rdm_assocs *t, struct rdm_assoc *a);
 /* The stack has given it a number. Where it is now; NULL: no memory, it is dropped. */

@@ -29,10 +29,16 @@ struct rdm_assoc *chime__rdm_find_peer(const struct rdm_assocs *t, const struct 
 {
 	for (unsigned i = 0; i < RDM_CHAINS; i++)
 		for (struct rdm_assoc *a = t->by_id[i]; a; a = a->by_id)
-			if ((!peer->udp_port || peer->udp_port == a->peer.udp_port) &&
+			if ((!peer->udp_port || peer->udp_port == a->peer.udp_port) && rdm_is_it(a, peer) &&
 			    chime_addr_equal(&a->peer.addr, &peer->addr))
 				return a;
 	return NULL;
+}
+
+static uint32_t next_assoc(struct rdm_assocs *t)
+{
+	t->last = t->last + 1 ? t->last + 1 : 1;
+	return t->last;
 }
 
 struct rdm_assoc *chime__rdm_add(struct rdm_assocs *t, const struct rdm_assoc *as)
@@ -46,6 +52,7 @@ struct rdm_assoc *chime__rdm_add(struct rdm_assocs *t, const struct rdm_assoc *a
 	a->by_path = t->by_path[chain_of(a->path)];
 	t->by_path[chain_of(a->path)] = a;
 	a->unsure = false;
+	a->peer.assoc = next_assoc(t);
 	t->count++;
 	return a;
 }
@@ -71,8 +78,10 @@ struct rdm_assoc *chime__rdm_renumber(struct rdm_assocs *t, struct rdm_assoc *a,
 	copy.id = id;
 	chime__rdm_drop(t, a);
 	a = chime__rdm_add(t, &copy);
-	if (a)
+	if (a) {
+		a->peer.assoc = copy.peer.assoc;
 		chime__rdm_set_unsure(t, a, copy.unsure);
+	}
 	return a;
 }
 
@@ -128,6 +137,7 @@ void chime__rdm_restarted(struct chime_rdm *r, struct rdm_assoc *a)
 {
 	chime__rdm_set_unsure(&r->assocs, a, false);
 	(void)chime__rdm_push(r, CHIME_RDM_RESTARTED, &a->peer, 0, -ECONNRESET);
+	a->peer.assoc = next_assoc(&r->assocs);
 }
 
 void chime__rdm_failed(struct chime_rdm *r, struct rdm_assoc *a, uint32_t id, int why)
@@ -143,8 +153,7 @@ void chime__rdm_went_down(struct chime_rdm *r, struct rdm_assoc *a, int why)
 {
 	/* Only now it is known what its messages failed for. */
 	for (struct rdm_item *i = a->last_failed ? r->first : NULL; i; i = i->next)
-		if (i->event.kind == CHIME_RDM_UNDELIVERED && i->event.why == 0 &&
-		    chime_addr_equal(&i->event.peer.addr, &a->peer.addr))
+		if (i->event.kind == CHIME_RDM_UNDELIVERED && i->event.why == 0 && i->event.peer.assoc == a->peer.assoc)
 			i->event.why = why ? why : -EPIPE;
 	(void)chime__rdm_push(r, CHIME_RDM_DOWN, &a->peer, 0, why);
 	chime__rdm_drop(&r->assocs, a);

@@ -263,21 +263,42 @@ static struct rdm_assoc *enter(struct chime_rdm *r, uint32_t id, const chime_add
 	return chime__rdm_add(&r->assocs, &as);
 }
 
-static void abort_id(struct chime_rdm *r, uint32_t id)
+/* ---- what goes ---- */
+
+/* To wire or, if there is none, to the association of that number: -EPIPE if the kernel has it no more. */
+static int send_flags(struct chime_rdm *r, const chime_addr *wire, uint32_t id, const struct rdm_out *out,
+		      unsigned flags)
 {
 	struct kernel *k = r->impl;
 	union {
 		struct cmsghdr header;
 		unsigned char bytes[CMSG_SPACE(sizeof(struct sctp_sndinfo))];
 	} room = { .bytes = { 0 } };
-	struct sctp_sndinfo info = { .snd_flags = SCTP_ABORT, .snd_assoc_id = (sctp_assoc_t)id };
-	struct msghdr m = { .msg_control = &room, .msg_controllen = sizeof room };
+	struct sctp_sndinfo info = { .snd_flags = (uint16_t)flags,
+				     .snd_context = out ? out->id : 0,
+				     .snd_assoc_id = wire ? 0 : (sctp_assoc_t)id };
+	struct iovec iov = { out ? (void *)(uintptr_t)out->bytes : NULL, out ? out->len : 0 };
+	struct msghdr m = { .msg_name = wire ? (void *)(uintptr_t)&wire->u : NULL,
+			    .msg_namelen = wire ? wire->len : 0,
+			    .msg_iov = &iov,
+			    .msg_iovlen = out ? 1 : 0,
+			    .msg_control = &room,
+			    .msg_controllen = sizeof room };
 	struct cmsghdr *c = CMSG_FIRSTHDR(&m);
 	c->cmsg_level = IPPROTO_SCTP;
 	c->cmsg_type = SCTP_SNDINFO;
 	c->cmsg_len = CMSG_LEN(sizeof info);
 	memcpy(CMSG_DATA(c), &info, sizeof info);
-	(void)sendmsg(k->fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
+	ssize_t n;
+	do {
+		n = sendmsg(k->fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
+	} while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : 0;
+}
+
+static void abort_id(struct chime_rdm *r, uint32_t id)
+{
+	(void)send_flags(r, NULL, id, NULL, SCTP_ABORT);
 }
 
 /* ---- what came ---- */
@@ -402,7 +423,8 @@ static void take_piece(struct chime_rdm *r, struct msghdr *m, size_t len, const 
 	if (!(m->msg_flags & MSG_EOR))
 		return;
 	struct rdm_assoc *a = chime__rdm_find(&r->assocs, id);
-	struct chime_rdm_peer peer = { .addr = chime_addr_unmap(from) };
+	/* Of one that is not in the table any more: nothing can be said to it. */
+	struct chime_rdm_peer peer = { .addr = chime_addr_unmap(from), .assoc = UINT32_MAX };
 	if (!k->message_broken)
 		(void)chime__rdm_push_message(r, a ? &a->peer : &peer, k->message, k->message_len);
 	k->message_len = 0;
@@ -462,33 +484,6 @@ static void kernel_serve(struct chime_rdm *r)
 
 /* ---- messages ---- */
 
-static int send_flags(struct chime_rdm *r, const chime_addr *wire, const struct rdm_out *out, unsigned flags)
-{
-	struct kernel *k = r->impl;
-	union {
-		struct cmsghdr header;
-		unsigned char bytes[CMSG_SPACE(sizeof(struct sctp_sndinfo))];
-	} room = { .bytes = { 0 } };
-	struct sctp_sndinfo info = { .snd_flags = (uint16_t)flags, .snd_context = out ? out->id : 0 };
-	struct iovec iov = { out ? (void *)(uintptr_t)out->bytes : NULL, out ? out->len : 0 };
-	struct msghdr m = { .msg_name = (void *)(uintptr_t)&wire->u,
-			    .msg_namelen = wire->len,
-			    .msg_iov = &iov,
-			    .msg_iovlen = out ? 1 : 0,
-			    .msg_control = &room,
-			    .msg_controllen = sizeof room };
-	struct cmsghdr *c = CMSG_FIRSTHDR(&m);
-	c->cmsg_level = IPPROTO_SCTP;
-	c->cmsg_type = SCTP_SNDINFO;
-	c->cmsg_len = CMSG_LEN(sizeof info);
-	memcpy(CMSG_DATA(c), &info, sizeof info);
-	ssize_t n;
-	do {
-		n = sendmsg(k->fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
-	} while (n < 0 && errno == EINTR);
-	return n < 0 ? -errno : 0;
-}
-
 static int kernel_connect(struct chime_rdm *r, const struct chime_rdm_peer *to)
 {
 	struct kernel *k = r->impl;
@@ -504,11 +499,14 @@ static int kernel_send(struct chime_rdm *r, const struct rdm_out *out)
 	struct kernel *k = r->impl;
 	struct rdm_assoc *a = find_addr(r, &out->to->addr, false);
 	chime_addr wire = native(k, &out->to->addr);
-	if (!a && r->answers_only)
+	bool answer = r->answers_only || out->to->assoc; /* over the association that asked, or not at all */
+	if (answer && (!a || !a->id || !rdm_is_it(a, out->to)))
 		return -ENOTCONN;
 	if (!a && r->assocs.count >= r->peers_max)
 		return -ENOBUFS;
-	int err = send_flags(r, &wire, out, r->ordered ? 0 : SCTP_UNORDERED);
+	int err = send_flags(r, answer ? NULL : &wire, answer ? a->id : 0, out, r->ordered ? 0 : SCTP_UNORDERED);
+	if (answer && err == -EPIPE)
+		return -ENOTCONN; /* it is over, which is still to be told */
 	if (err == -EAGAIN)
 		watch_room(r, true);
 	if (err < 0)
@@ -527,7 +525,7 @@ static int kernel_end(struct chime_rdm *r, struct rdm_assoc *a, bool abort)
 	chime_addr wire = native(r->impl, &a->peer.addr);
 	if (abort && !a->why)
 		a->why = -ECONNABORTED;
-	return send_flags(r, &wire, NULL, abort ? SCTP_ABORT : SCTP_EOF);
+	return send_flags(r, a->id ? NULL : &wire, a->id, NULL, abort ? SCTP_ABORT : SCTP_EOF);
 }
 
 const struct rdm_carrier chime__rdm_kernel = {

@@ -155,7 +155,7 @@ static void set_period(struct user *u, int64_t now_ns)
 
 static struct chime_rdm_peer peer_of(const chime_addr *wire, uint16_t port)
 {
-	struct chime_rdm_peer p = { chime_addr_unmap(wire), (uint16_t)chime_addr_port(wire) };
+	struct chime_rdm_peer p = { chime_addr_unmap(wire), (uint16_t)chime_addr_port(wire), 0 };
 	chime_addr_set_port(&p.addr, port);
 	return p;
 }
@@ -261,12 +261,11 @@ static void take_event(struct user *u, const struct rdm_stack_event *ev)
 	}
 }
 
-static void take_all(struct user *u)
+/* whole: beyond the queue's bound too; the stack's own is no greater. */
+static void take(struct user *u, bool whole)
 {
 	struct rdm_stack_event ev;
-	if (!u->r->stirred)
-		return;
-	while (!rdm_queue_full(u->r)) {
+	while (whole || !rdm_queue_full(u->r)) {
 		chime__stack_take(u->stack, u->message + u->message_len, TAKE_MAX - u->message_len, &ev);
 		if (ev.kind == STACK_NOTHING) {
 			u->r->stirred = false;
@@ -274,6 +273,12 @@ static void take_all(struct user *u)
 		}
 		take_event(u, &ev);
 	}
+}
+
+static void take_all(struct user *u)
+{
+	if (u->r->stirred)
+		take(u, false);
 }
 
 /*
@@ -326,13 +331,13 @@ static void take_packet(struct user *u, const struct rdm_path *p, const unsigned
 	u->busy_ns = now_ns;
 	u->current = *p;
 	chime__stack_input(p->number, packet, len);
-	if (!a) {
-		uint32_t id = chime__stack_assoc(u->stack, p->number, port);
+	uint32_t id = chime__stack_assoc(u->stack, p->number, port);
+	if (id && (!a || a->id != id)) { /* the old one may be over, and its end not taken yet */
 		bool known = chime__rdm_find_path(&u->r->assocs, p->number);
-		if (id && (u->r->assocs.count >= u->r->peers_max || !enter(u, p, port, id))) {
+		if ((!a && u->r->assocs.count >= u->r->peers_max) || !enter(u, p, port, id)) {
 			u->r->stats.refused++;
 			(void)chime__stack_end(u->stack, p->number, port, true);
-		} else if (id && !known) {
+		} else if (!known) {
 			chime__stack_know(p->number);
 		}
 	}
@@ -410,8 +415,13 @@ static int reach(struct user *u, const struct chime_rdm_peer *to, const struct r
 	if (err < 0)
 		return err;
 	struct rdm_assoc *a = find(u, p.number, port);
-	if (!a && u->r->answers_only)
+	bool over = a && chime__stack_assoc(u->stack, p.number, port) != a->id; /* its end is not taken yet */
+	if (((!a || over) && (u->r->answers_only || to->assoc)) || !rdm_is_it(a, to))
 		return -ENOTCONN;
+	if (over) {
+		take(u, true);
+		a = find(u, p.number, port);
+	}
 	if (!a && u->r->assocs.count >= u->r->peers_max)
 		return -ENOBUFS;
 	bool known = chime__rdm_find_path(&u->r->assocs, p.number);

@@ -281,9 +281,14 @@ int chime__stack_send(struct rdm_stack *s, uint64_t path, uint16_t port, const v
 	return send_flags(s, path, port, bytes, len, id, flags);
 }
 
+/* An end takes no room, and yet libusrsctp asks for some: where as many chunks are under way as there may be, it would say EAGAIN. */
 int chime__stack_end(struct rdm_stack *s, uint64_t path, uint16_t port, bool abort)
 {
-	return send_flags(s, path, port, "", 0, 0, abort ? SCTP_ABORT : SCTP_EOF);
+	uint32_t most = usrsctp_sysctl_get_sctp_max_chunks_on_queue();
+	usrsctp_sysctl_set_sctp_max_chunks_on_queue(UINT32_MAX);
+	int err = send_flags(s, path, port, "", 0, 0, abort ? SCTP_ABORT : SCTP_EOF);
+	usrsctp_sysctl_set_sctp_max_chunks_on_queue(most);
+	return err;
 }
 
 bool chime__stack_dry(struct rdm_stack *s, uint32_t assoc)
@@ -292,7 +297,9 @@ bool chime__stack_dry(struct rdm_stack *s, uint32_t assoc)
 	socklen_t len = sizeof status;
 	if (usrsctp_getsockopt(s->so, IPPROTO_SCTP, SCTP_STATUS, &status, &len) < 0)
 		return true; /* it is gone: what it had is reported */
-	return status.sstat_unackdata == 0 && status.sstat_penddata == 0;
+	/* Until it is up, what is to be sent is not counted. (sstat_penddata is of what was received.) */
+	return status.sstat_state != SCTP_COOKIE_WAIT && status.sstat_state != SCTP_COOKIE_ECHOED &&
+	       status.sstat_unackdata == 0;
 }
 
 /* ---- what came ---- */

@@ -31,7 +31,7 @@ struct mailbox {
 	struct op poll;
 	struct chime_timer retry;
 	struct drops drops;
-	struct peers peers; /* what waits. In .local stands the peer's UDP port */
+	struct peers peers; /* what waits. In .local stands the rest of its struct chime_rdm_peer */
 	bool shut;          /* DRAINING: the associations were told to end */
 	int64_t shut_ns;    /* ... which they are by then, though some of what waits was not taken */
 	const struct chime_rdm_peer *current;
@@ -66,6 +66,22 @@ int chime__mailbox_open_handle(struct served *served, const struct chime_server_
 	return chime_rdm_serve(&served->rdm, &served->endpoint, &c);
 }
 
+/* Whom a message waits for: by the association that asked alone. */
+static chime_addr local_of(const struct chime_rdm_peer *peer)
+{
+	chime_addr a = chime_addr_none();
+	a.len = sizeof a.u.in;
+	a.u.in = (struct sockaddr_in){ .sin_family = AF_INET,
+				       .sin_port = htons(peer->udp_port),
+				       .sin_addr = { peer->assoc } };
+	return a;
+}
+
+static struct chime_rdm_peer peer_of(const struct peer *p, const struct waiting *w)
+{
+	return (struct chime_rdm_peer){ p->addr, ntohs(w->local.u.in.sin_port), w->local.u.in.sin_addr.s_addr };
+}
+
 /* ---- ending ---- */
 
 static void finish_if_done(struct mailbox *m)
@@ -98,8 +114,10 @@ static void shut_all(struct mailbox *m)
 	if (m->base.state != MAILBOX_DRAINING || m->shut || (m->peers.count && !late))
 		return;
 	m->shut = true;
-	for (struct peer *p = m->peers.stuck.first; p; p = p->next)
-		(void)chime_rdm_end(m->rdm, &(struct chime_rdm_peer){ .addr = p->addr }, true);
+	for (struct peer *p = m->peers.stuck.first; p; p = p->next) {
+		struct chime_rdm_peer peer = peer_of(p, p->first);
+		(void)chime_rdm_end(m->rdm, &peer, true);
+	}
 	(void)chime_rdm_end(m->rdm, NULL, false);
 }
 
@@ -127,6 +145,7 @@ static void give_up(struct mailbox *m, enum drop kind, const struct chime_rdm_pe
 }
 
 static void on_retry(chime_timer *t, void *arg);
+static void pump(struct mailbox *m);
 
 static void retry_soon(struct mailbox *m)
 {
@@ -137,11 +156,15 @@ static void retry_soon(struct mailbox *m)
 static int wait_behind(struct mailbox *m, const struct chime_rdm_peer *peer, struct iovec *iov, unsigned n, size_t len,
 		       unsigned answers)
 {
-	struct op_msg w = { .peer = peer->addr, .iov = iov, .n = (int)n };
+	struct op_msg w = { .peer = peer->addr, .local = local_of(peer), .iov = iov, .n = (int)n };
 	size_t before = m->peers.cost;
-	w.local.len = sizeof w.local.u.in;
-	w.local.u.in = (struct sockaddr_in){ .sin_family = AF_INET, .sin_port = htons(peer->udp_port) };
 	int err = chime__peers_add(&m->peers, &w, len, answers, false, loop_of(m)->now_ns);
+	if (err == -ENOBUFS) { /* perhaps with answers to an association that is over */
+		chime__peers_unstick(&m->peers);
+		pump(m);
+		before = m->peers.cost;
+		err = chime__peers_add(&m->peers, &w, len, answers, false, loop_of(m)->now_ns);
+	}
 	count_queue(m, before);
 	if (err == 0)
 		retry_soon(m);
@@ -166,7 +189,7 @@ static void pump(struct mailbox *m)
 {
 	struct waiting *w;
 	while ((w = chime__peers_take(&m->peers))) {
-		struct chime_rdm_peer peer = { w->peer->addr, ntohs(w->local.u.in.sin_port) };
+		struct chime_rdm_peer peer = peer_of(w->peer, w);
 		size_t before = m->peers.cost;
 		int err = chime_rdm_sendv(m->rdm, &w->iov, 1, &peer, NULL);
 		if (err == -EAGAIN) {
@@ -184,6 +207,12 @@ static void pump(struct mailbox *m)
 		retry_soon(m);
 }
 
+static void stalled(struct mailbox *m, const struct peer *p)
+{
+	struct chime_rdm_peer peer = peer_of(p, p->first);
+	give_up(m, DROP_STALL, &peer, -ETIMEDOUT);
+}
+
 static void on_retry(chime_timer *t, void *arg)
 {
 	struct mailbox *m = arg;
@@ -193,7 +222,7 @@ static void on_retry(chime_timer *t, void *arg)
 		return;
 	for (const struct peer *p = m->peers.stuck.first; limit_ns > 0 && p; p = p->next)
 		if (loop_of(m)->now_ns - p->since_ns >= limit_ns)
-			give_up(m, DROP_STALL, &(struct chime_rdm_peer){ .addr = p->addr }, -ETIMEDOUT);
+			stalled(m, p);
 	shut_all(m);
 	chime__peers_unstick(&m->peers);
 	pump(m);
@@ -240,7 +269,9 @@ static void answer(struct mailbox *m, const struct chime_rdm_event *ev)
 		return;
 	}
 	int no = deliver(m, &ev->peer, r.iov, r.n, r.bytes, reply_answers(&r));
-	if (no < 0)
+	if (no == -ENOTCONN)
+		chime__drop(&m->drops, DROP_SEND, 1, &ev->peer.addr, no);
+	else if (no < 0)
 		give_up(m, DROP_QUEUE, &ev->peer, no);
 }
 

@@ -18,12 +18,13 @@ struct asker {
 	struct relay relay;
 	char endpoint[256]; /* where it serves */
 	chime_rdm *client;
-	size_t bytes; /* of a message */
-	struct chime_rdm_peer to;
+	size_t bytes;             /* of a message */
+	struct chime_rdm_peer to; /* .assoc: the one that there is, as far as was told */
 	unsigned sent, answered, told;
 	bool down;
 	int why; /* of .down */
 	unsigned first_id;
+	uint32_t by[MOST]; /* the association that it was sent by; 0: the one that was made for it */
 	unsigned char answers[MOST], undelivered[MOST];
 };
 
@@ -62,6 +63,7 @@ static void take(struct asker *a)
 			CHECK_EQ(ev.len, STAMP + a->bytes);
 			memcpy(&n, ev.data + STAMP, sizeof n);
 			CHECK(n < a->sent);
+			CHECK(a->by[n] == 0 || a->by[n] == ev.peer.assoc);
 			CHECK_EQ(a->answers[n], 0);
 			CHECK_EQ(ev.data[STAMP + a->bytes - 1], n & 0xff);
 			a->answers[n] = 1;
@@ -74,11 +76,16 @@ static void take(struct asker *a)
 			a->undelivered[n] = 1;
 			a->told++;
 			break;
+		case CHIME_RDM_UP:
+			a->to.assoc = ev.peer.assoc;
+			break;
 		case CHIME_RDM_DOWN:
+			a->to.assoc = 0;
 			a->down = true;
 			a->why = ev.why;
 			break;
-		default:
+		case CHIME_RDM_RESTARTED:
+			a->to.assoc = 0;
 			break;
 		}
 	}
@@ -94,12 +101,12 @@ static bool give(struct asker *a, unsigned until)
 		memset(bytes, (int)a->sent, a->bytes);
 		memcpy(bytes, &a->sent, sizeof a->sent);
 		int err = chime_rdm_send(a->client, bytes, a->bytes, &a->to, &id);
-		if (err == -EAGAIN || err == -EPIPE || err == -ESHUTDOWN || err == -ECONNRESET)
+		if (err == -EAGAIN || err == -EPIPE || err == -ESHUTDOWN || err == -ECONNRESET || err == -ENOTCONN)
 			break;
 		CHECK_EQ(err, 0);
 		if (a->sent == 0)
 			a->first_id = id;
-		a->sent++;
+		a->by[a->sent++] = a->to.assoc;
 	}
 	return a->sent > before;
 }
@@ -278,6 +285,7 @@ static void full_window(const char *scheme)
 	static struct asker a;
 	asker_open(&a, scheme, "epoll", 0);
 	a.bytes = BYTES_MAX;
+	until_answered(&a, 1, 1);
 	for (int64_t end = test_now() + 30 * CHIME_SEC; !strstr(told(&a.server), "the queue is full");) {
 		CHECK(test_now() < end);
 		bool moved = relay_run(&a.relay);

@@ -103,6 +103,75 @@ TEST(rdm_can_be_polled)
 	echo_end(&s);
 }
 
+/* An answer never comes to a peer that has ended the association it asked by. */
+TEST_LIMIT(rdm_answers_go_by_the_association_that_asked, 60)
+{
+	need_user();
+	answers_stay("rdm://127.0.0.1:0?" USER);
+}
+
+TEST_LIMIT(seqpacket_answers_go_by_the_association_that_asked, 60)
+{
+	need_user();
+	answers_stay("sctp+seqpacket://[::1]:0?" USER);
+}
+
+/* Fetches what has come. How many messages. */
+static unsigned fetch(struct pair *p)
+{
+	struct chime_rdm_event ev;
+	unsigned n = 0;
+	int err;
+	while ((err = chime_rdm_receive(p->serves, &ev)) == 0)
+		n += ev.kind == CHIME_RDM_MESSAGE;
+	CHECK_EQ(err, -EAGAIN);
+	CHECK_EQ(chime_rdm_process(p->asks), 0);
+	return n;
+}
+
+/* A flow that opens the window, until no message is taken though the buffer has room: no chunk more. How many are still to be fetched. */
+static unsigned fill(struct pair *p)
+{
+	static const unsigned char bytes[100];
+	unsigned sent = 0, fetched = 0;
+	int err = 0;
+	need_user();
+	pair_open(p, "rdm://127.0.0.1:0?" USER);
+	while (err == 0) {
+		fetched += fetch(p);
+		while (sent - fetched < 8000 && err == 0) {
+			err = chime_rdm_send(p->asks, bytes, sizeof bytes, &p->to, NULL);
+			sent += err == 0;
+		}
+	}
+	CHECK_EQ(err, -EAGAIN);
+	return sent - fetched;
+}
+
+/* With as much under way as there may be, an association can be aborted all the same; its peer is told. */
+TEST_LIMIT(rdm_aborts_whatever_is_under_way, 60)
+{
+	struct pair p;
+	(void)fill(&p);
+	CHECK_EQ(chime_rdm_end(p.asks, &p.to, true), 0);
+	CHECK_EQ(pair_next(&p, p.asks, CHIME_RDM_DOWN).why, -ECONNABORTED);
+	CHECK_EQ(pair_next(&p, p.serves, CHIME_RDM_DOWN).why, -ECONNRESET);
+	pair_close(&p);
+}
+
+/* ... and ended in order, behind all of it. */
+TEST_LIMIT(rdm_ends_behind_whatever_is_under_way, 60)
+{
+	struct pair p;
+	unsigned sent = fill(&p);
+	CHECK_EQ(chime_rdm_end(p.asks, &p.to, false), 0);
+	for (unsigned i = 0; i < sent; i++)
+		(void)pair_next(&p, p.serves, CHIME_RDM_MESSAGE);
+	CHECK_EQ(pair_next(&p, p.serves, CHIME_RDM_DOWN).why, 0);
+	CHECK_EQ(pair_next(&p, p.asks, CHIME_RDM_DOWN).why, 0);
+	pair_close(&p);
+}
+
 /* ---- what was not delivered is told ---- */
 
 /* Where nobody serves, connecting is refused at once. */

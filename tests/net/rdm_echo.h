@@ -9,6 +9,7 @@
 #include <runner/test.h>
 
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdlib.h>
 
@@ -147,6 +148,85 @@ static inline void echo_sizes(const char *text)
 	chime_rdm_free(&c);
 	echo_end(&s);
 	free(bytes);
+}
+
+/* ---- two handles in one thread ---- */
+
+struct pair {
+	chime_rdm *asks, *serves;
+	struct chime_rdm_peer to; /* .serves, for .asks */
+};
+
+static inline void pair_open(struct pair *p, const char *text)
+{
+	struct chime_rdm_config config = CHIME_RDM_CONFIG_INIT;
+	chime_endpoint e;
+	config.timeout_ns = 0;
+	p->asks = serve_with(text, &e, &config);
+	p->serves = serve_with(text, &e, &config);
+	p->to = (struct chime_rdm_peer){ .udp_port = (uint16_t)(e.set.udp_port > 0 ? e.set.udp_port : 0) };
+	CHECK_EQ(chime_rdm_local(p->serves, 0, &p->to.addr), 0);
+}
+
+static inline void pair_close(struct pair *p)
+{
+	chime_rdm_free(&p->asks);
+	chime_rdm_free(&p->serves);
+}
+
+/* The next event of that kind at r, while the other one is served. */
+static inline struct chime_rdm_event pair_next(struct pair *p, chime_rdm *r, enum chime_rdm_kind kind)
+{
+	struct chime_rdm_event ev;
+	for (;;) {
+		struct pollfd f[2] = { { chime_rdm_fileno(p->asks), POLLIN, 0 },
+				       { chime_rdm_fileno(p->serves), POLLIN, 0 } };
+		int err = chime_rdm_receive(r, &ev);
+		if (err == 0 && ev.kind == kind)
+			return ev;
+		CHECK(err == 0 || err == -EAGAIN);
+		CHECK_EQ(chime_rdm_process(r == p->asks ? p->serves : p->asks), 0);
+		if (err < 0)
+			poll(f, 2, 10);
+	}
+}
+
+/* Until what .asks sent is at .serves, where nobody fetches it. */
+static inline void pair_settle(struct pair *p)
+{
+	while (chime_rdm_flush(p->asks, CHIME_MSEC) == CHIME_ETIMEOUT)
+		CHECK_EQ(chime_rdm_process(p->serves), 0);
+}
+
+/* An answer goes by the association that asked: of one that is over it comes to nobody, and to whom nothing was said of it least. */
+static inline void answers_stay(const char *text)
+{
+	struct pair p;
+	struct chime_rdm_peer first, again;
+	pair_open(&p, text);
+	CHECK_EQ(chime_rdm_send(p.asks, "first", 5, &p.to, NULL), 0);
+	pair_settle(&p);
+	CHECK_EQ(chime_rdm_end(p.asks, &p.to, true), 0);
+	CHECK_EQ(pair_next(&p, p.asks, CHIME_RDM_DOWN).why, -ECONNABORTED);
+	CHECK_EQ(chime_rdm_send(p.asks, "again", 5, &p.to, NULL), 0);
+	pair_settle(&p);
+	struct chime_rdm_event ev = pair_next(&p, p.serves, CHIME_RDM_MESSAGE);
+	CHECK_MEM(ev.data, "first", 5);
+	first = ev.peer;
+	ev = pair_next(&p, p.serves, CHIME_RDM_MESSAGE);
+	CHECK_MEM(ev.data, "again", 5);
+	again = ev.peer;
+	CHECK_NE(first.assoc, 0);
+	CHECK_NE(again.assoc, 0);
+	CHECK_NE(first.assoc, again.assoc);
+	CHECK_EQ(chime_rdm_send(p.serves, "to first", 8, &first, NULL), -ENOTCONN);
+	CHECK_EQ(chime_rdm_end(p.serves, &first, true), -ENOTCONN);
+	CHECK_EQ(chime_rdm_send(p.serves, "to again", 8, &again, NULL), 0);
+	CHECK_MEM(pair_next(&p, p.asks, CHIME_RDM_MESSAGE).data, "to again", 8);
+	again.assoc = 0;
+	CHECK_EQ(chime_rdm_send(p.serves, "to any", 6, &again, NULL), 0);
+	CHECK_MEM(pair_next(&p, p.asks, CHIME_RDM_MESSAGE).data, "to any", 6);
+	pair_close(&p);
 }
 
 #endif

@@ -71,6 +71,13 @@ TEST_LIMIT(kernel_echoes_every_size_in_order, 60)
 	echo_sizes("sctp+seqpacket://127.0.0.1:0?" KERNEL);
 }
 
+TEST_LIMIT(kernel_answers_go_by_the_association_that_asked, 60)
+{
+	need_kernel();
+	answers_stay("rdm://127.0.0.1:0?" KERNEL);
+	answers_stay("sctp+seqpacket://[::1]:0?" KERNEL);
+}
+
 /* Where it is there, it is what auto takes. */
 TEST(kernel_is_taken_first)
 {
