@@ -13,7 +13,7 @@
 #define ROOM                                                                                                           \
 	(512 << 10) /* for a message of 256 KiB and the stamp in front: RDS takes half of the buffer, vsock all of it */
 
-/* linux/udp.h has them, and clashes with netinet/udp.h */
+/* No header has them: udplite(7). */
 #define UDPLITE_SENDS 10
 #define UDPLITE_TAKES 11
 /* linux/icmp.h has it, and clashes with netinet/ip_icmp.h */

@@ -7,6 +7,7 @@ import glob
 import os
 import re
 import socket
+import socketserver
 import sys
 import types
 
@@ -37,6 +38,18 @@ def module_names():
         foreign = isinstance(value, types.ModuleType) or name in ("IntEnum", "IntFlag")
         if not name.startswith("_") and not constant and not foreign:
             yield name
+
+
+def constants():
+    for name in dir(socket):
+        if re.fullmatch(r"[A-Z][A-Z0-9_a-z]*", name) and isinstance(getattr(socket, name), int):
+            yield name
+
+
+def server_names():
+    for name in socketserver.__all__:
+        yield name
+        yield from (member for member in vars(getattr(socketserver, name)) if not member.startswith("_"))
 
 
 def methods():
@@ -75,6 +88,9 @@ def main():
     words = set(re.findall(r"\w+", page))
     check("every_function_and_class_has_its_line", set(module_names()) - words)
     check("every_method_has_its_line", set(methods()) - words)
+    prefixes = tuple(re.findall(r"`([A-Z]\w*_)\*`", page))
+    check("every_constant_has_its_line", {name for name in constants() if not name.startswith(prefixes) and name not in words})
+    check("every_name_of_socketserver_has_its_line", set(server_names()) - words)
     headers = "".join(open(path).read() for path in sorted(glob.glob(f"{SOURCE}/include/chime/*.h")))
     declared = set(re.findall(r"\bchime_\w+|\bCHIME_\w+", headers))
     check("every_chime_name_is_public", set(re.findall(r"\bchime_\w+|\bCHIME_\w+", page)) - declared)

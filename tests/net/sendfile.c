@@ -179,7 +179,7 @@ static atomic_bool enough;
 /* Reads on and on, but far less at a time than would be needed. */
 static void *slow_reader(void *arg)
 {
-	char some[4096];
+	char some[16384];
 	(void)arg;
 	while (!atomic_load(&enough)) {
 		usleep(5000);
