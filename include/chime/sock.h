@@ -168,8 +168,9 @@ CHIME_API int chime_sendall(chime_sock *s, const void *buf, size_t len, int flag
 CHIME_API ssize_t chime_sendto(chime_sock *s, const void *buf, size_t len, int flags, const chime_addr *to);
 
 /*
- * Receives up to len bytes. Waits for data or the end. The bytes stored; 0 at the end of a stream (on a message socket: an
- * empty message, or the end of a seqpacket connection); -ECONNRESET: only chime_close() is useful now.
+ * Receives up to len bytes. Waits for data or the end, for len 0 too: then a datagram is taken and lost, a stream keeps its data.
+ * The bytes stored; 0 at the end of a stream (on a message socket: an empty message, or the end of a seqpacket connection);
+ * -ECONNRESET: only chime_close() is useful now.
  * MSG_WAITALL counts in blocking mode (with MSG_PEEK beside it the wait for the rest is the kernel's: no close ends it);
  * MSG_ERRQUEUE never waits, as in the kernel.
  */

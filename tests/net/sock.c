@@ -494,6 +494,25 @@ TEST(recv_peeks)
 	chime_free(&p[1]);
 }
 
+/* Room for no byte is recv(2)'s: it takes a datagram, leaves a stream's data, and would wait for either. */
+TEST(room_for_nothing)
+{
+	static const int types[] = { SOCK_DGRAM, SOCK_STREAM };
+	for (int i = 0; i < 2; i++) {
+		chime_sock *p[2];
+		char got[8];
+		CHECK_EQ(chime_socketpair(p, AF_UNIX, types[i], 0), 0);
+		if (types[i] == SOCK_DGRAM)
+			CHECK_EQ(chime_recv(p[1], got, 0, MSG_DONTWAIT), -EAGAIN);
+		CHECK_EQ(chime_send(p[0], "abc", 3, 0), 3);
+		CHECK_EQ(chime_recv(p[1], got, 0, 0), 0);
+		CHECK_EQ(chime_recv(p[1], got, 8, MSG_DONTWAIT), types[i] == SOCK_DGRAM ? -EAGAIN : 3);
+		CHECK_EQ(chime_recv_exact(p[1], got, 0, 0, NULL), 0);
+		chime_free(&p[0]);
+		chime_free(&p[1]);
+	}
+}
+
 /* MSG_DONTWAIT never waits, sending or receiving, whatever the timeout. */
 TEST(dontwait_never_waits)
 {
