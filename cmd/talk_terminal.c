@@ -72,18 +72,35 @@ static bool listen_to_server(struct terminal *m)
 	return false;
 }
 
-static void suspend(struct terminal *m)
+/* Behind a stop: the terminal is ours again, and the line on it. */
+static void resume(struct terminal *m)
 {
-	sigset_t stop;
-	sigemptyset(&stop);
-	sigaddset(&stop, SIGTSTP);
-	el_set(m->el, EL_PREP_TERM, 0);
-	raise(SIGTSTP);
-	sigprocmask(SIG_UNBLOCK, &stop, NULL); /* it stops us here */
-	sigprocmask(SIG_BLOCK, &stop, NULL);
 	el_set(m->el, EL_PREP_TERM, 1);
 	if (m->typing)
 		el_set(m->el, EL_REFRESH);
+}
+
+/*
+ * Gives the terminal back and stops. Where another program of our job is stopped before us (sudo, a script), the shell may have the
+ * terminal by then: giving it back stops us already, and that we were let go on is told by a SIGCONT that is waiting.
+ */
+static void suspend(struct terminal *m)
+{
+	const struct timespec now = { 0, 0 };
+	sigset_t stop, go, waiting;
+	sigemptyset(&stop);
+	sigaddset(&stop, SIGTSTP);
+	sigemptyset(&go);
+	sigaddset(&go, SIGCONT);
+	el_set(m->el, EL_PREP_TERM, 0);
+	sigpending(&waiting);
+	if (!sigismember(&waiting, SIGCONT)) {
+		raise(SIGTSTP);
+		sigprocmask(SIG_UNBLOCK, &stop, NULL); /* it stops us here */
+		sigprocmask(SIG_BLOCK, &stop, NULL);
+	}
+	sigtimedwait(&go, NULL, &now);
+	resume(m);
 }
 
 /* Takes the signal that is waiting. false: it ends us. */
@@ -99,6 +116,9 @@ static bool take_signal(void *arg)
 		return true;
 	case SIGTSTP:
 		suspend(m);
+		return true;
+	case SIGCONT: /* behind a stop that nobody can take: SIGSTOP */
+		resume(m);
 		return true;
 	default:
 		m->talk->ended_by = (int)info.ssi_signo;
@@ -229,7 +249,7 @@ static void talk_lines(struct terminal *m)
 
 static bool terminal_open(struct terminal *m)
 {
-	static const int taken[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP, SIGWINCH };
+	static const int taken[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP, SIGCONT, SIGWINCH };
 	HistEvent event;
 	sigemptyset(&m->signals);
 	for (size_t i = 0; i < sizeof taken / sizeof *taken; i++)

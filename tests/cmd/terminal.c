@@ -434,4 +434,116 @@ TEST(unasked_words_are_shown_in_mid_line)
 	program_forget(&s.talk);
 }
 
+/* ---- job control ---- */
+
+/* A shell in small: chime talk as a job behind another program, as in "sudo chime talk" or ./run. It does what it is told. */
+struct shell {
+	struct program talk; /* .pid is the shell's */
+	int orders;
+	pid_t job; /* chime talk's own */
+};
+
+/* The shell itself: 'z' stops the job with the terminal taken from it before, 'Z' without; then 'f' lets it go on. */
+static _Noreturn void shell_run(int orders, int tells, const char *at)
+{
+	struct program p = { 0 };
+	int status = 0;
+	char order;
+	signal(SIGTTOU, SIG_IGN);
+	pid_t job = fork();
+	if (job == 0) {
+		setpgid(0, 0);
+		tcsetpgrp(0, getpid());
+		signal(SIGTTOU, SIG_DFL);
+		pid_t talk = fork();
+		if (talk == 0)
+			program_exec(&p, (const char *const[]){ "talk", at, NULL });
+		bool told = write(tells, &talk, sizeof talk) == sizeof talk;
+		waitpid(talk, &status, 0);
+		_exit(told && WIFEXITED(status) ? WEXITSTATUS(status) : 99);
+	}
+	while (read(orders, &order, 1) == 1) {
+		if (order == 'z')
+			tcsetpgrp(0, getpid());
+		kill(-job, SIGTSTP);
+		waitpid(job, &status, WUNTRACED);
+		if (write(tells, "s", 1) != 1 || read(orders, &order, 1) != 1)
+			break;
+		tcsetpgrp(0, job);
+		kill(-job, SIGCONT);
+	}
+	waitpid(job, &status, 0);
+	_exit(WIFEXITED(status) ? WEXITSTATUS(status) : 98);
+}
+
+static int shell_open(struct shell *s, const char *at)
+{
+	struct winsize size = { .ws_row = 24, .ws_col = 80 };
+	int orders[2], tells[2], master;
+	pipe_on_exec_closed(orders);
+	pipe_on_exec_closed(tells);
+	s->talk.pid = forkpty(&master, NULL, NULL, &size);
+	CHECK(s->talk.pid >= 0);
+	if (s->talk.pid == 0) {
+		close(orders[1]);
+		setenv("TERM", "xterm", 1);
+		setenv("HOME", "/nonexistent", 1);
+		shell_run(orders[0], tells[1], at);
+	}
+	close(orders[0]);
+	close(tells[1]);
+	s->talk.in = s->talk.out = master;
+	s->talk.err = -1;
+	s->orders = orders[1];
+	CHECK_EQ(read(tells[0], &s->job, sizeof s->job), sizeof s->job);
+	return tells[0];
+}
+
+/* Whether the process is stopped. */
+static bool stopped(pid_t pid)
+{
+	char path[64], text[256] = "";
+	snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+	FILE *f = fopen(path, "re");
+	CHECK(f != NULL);
+	CHECK(fread(text, 1, sizeof text - 1, f) > 0);
+	fclose(f);
+	const char *state = strrchr(text, ')');
+	return state && state[2] == 'T';
+}
+
+/* Ctrl-Z and fg, whoever is the first to notice, the shell or we: the job stops once and goes on with the line as it was. */
+TEST(stopped_and_back_in_the_foreground)
+{
+	static const char orders[] = "zZzZ";
+	struct program server = { 0 };
+	struct session s = { 0 };
+	struct shell shell = { 0 };
+	char at[256], word;
+	serve(&server, "tcp://127.0.0.1:0", at);
+	int tells = shell_open(&shell, at);
+	s.talk = shell.talk;
+	s.seen = program_expect(&s.talk, &s.talk.said, 0, ">>:");
+	for (int i = 0; orders[i]; i++) {
+		program_type(&s.talk, "be");
+		expect(&s, "be");
+		CHECK_EQ(write(shell.orders, &orders[i], 1), 1);
+		CHECK_EQ(read(tells, &word, 1), 1);
+		int64_t end = test_now() + PROGRAM_LIMIT;
+		while (!stopped(shell.job) && test_now() < end)
+			poll(NULL, 0, 1);
+		CHECK(stopped(shell.job));
+		CHECK_EQ(write(shell.orders, "f", 1), 1);
+		expect(&s, "be");
+		program_type(&s.talk, "hind\r");
+		expect_answer(&s, "behind");
+	}
+	program_type(&s.talk, CTRL_D);
+	close(shell.orders);
+	CHECK_EQ(program_wait(&s.talk), 0);
+	program_forget(&s.talk);
+	close(tells);
+	server_end(&server);
+}
+
 TEST_MAIN()
