@@ -1,5 +1,6 @@
 /* The forms of a log line. */
 #include "log_line.h"
+#include "json_text.h"
 
 #include <chime/error.h>
 
@@ -105,19 +106,6 @@ size_t log_line_text(const struct log_record *r, char out[LOG_LINE_MAX])
 		put_quoted(&l, chime_strerror(r->err));
 	}
 	return line_end(&l);
-}
-
-/* Text as JSON; bytes that are no UTF-8 (a path may hold any) become %XX. */
-static json_t *json_text(const char *text)
-{
-	char safe[3 * sizeof(((struct log_record *)NULL)->msg)];
-	size_t used = 0;
-	json_t *j = json_string(text);
-	if (j)
-		return j;
-	for (const unsigned char *p = (const unsigned char *)text; *p && used + 4 <= sizeof safe; p++)
-		used += (size_t)snprintf(safe + used, sizeof safe - used, *p < 128 ? "%c" : "%%%02X", *p);
-	return json_string(safe);
 }
 
 size_t log_line_json(const struct log_record *r, char out[LOG_LINE_MAX])

@@ -1,5 +1,6 @@
 /* chime sockets: the kinds of sockets that this kernel has, and what an endpoint stands for. */
 #include "complain.h"
+#include "json_text.h"
 #include "option.h"
 #include "verb.h"
 #include "wrap.h"
@@ -267,10 +268,10 @@ static int print_json(const struct sockets *o, const chime_endpoint *e, const ch
 	for (int i = 0; i < n; i++) {
 		const struct place *p = &places[i];
 		json_t *row = p->kind ? json_kind(p->kind) : json_object();
-		json_object_set_new(row, "address", json_string(p->text));
+		json_object_set_new(row, "address", json_text(p->text));
 		json_array_append_new(rows, json_tried(row, &p->tried));
 	}
-	return json_out(json_pack("{s:s, s:s, s:s*, s:I, s:n, s:o}", "endpoint", name, "for",
+	return json_out(json_pack("{s:o, s:s, s:s*, s:I, s:n, s:o}", "endpoint", json_text(name), "for",
 				  o->serve ? "serve" : "talk", "carrier", carrier(e->scheme), "attempt_delay_ns",
 				  (json_int_t)(o->serve ? 0 : CHIME_ATTEMPT_DELAY), "error", "addresses", rows));
 }
@@ -309,8 +310,8 @@ static int unresolved(const struct sockets *o, const chime_endpoint *e, const ch
 	const struct chime_scheme_info *info = chime_scheme_info(e->scheme);
 	const char *why = err == CHIME_ESCHEME && info->lacks ? info->lacks : chime_strerror(err);
 	complain("sockets", "%s: %s", name, why);
-	if (o->json && json_out(json_pack("{s:s, s:s, s:o, s:[]}", "endpoint", name, "for", o->serve ? "serve" : "talk",
-					  "error", json_error(err, why), "addresses")))
+	if (o->json && json_out(json_pack("{s:o, s:s, s:o, s:[]}", "endpoint", json_text(name), "for",
+					  o->serve ? "serve" : "talk", "error", json_error(err, why), "addresses")))
 		return EXIT_SYSTEM;
 	return complain_exit(err) == EXIT_USAGE ? EXIT_SYSTEM : complain_exit(err);
 }

@@ -89,6 +89,17 @@ TEST(numeric_endpoints)
 	program_forget(&p);
 }
 
+/* Bytes of a path that are no UTF-8 stand in JSON as the endpoint may be written. */
+TEST(paths_of_any_bytes)
+{
+	struct program p = { 0 };
+	CHECK_EQ(RUN(&p, "--json", "unix:/tmp/\xff%FE"), 0);
+	check_contains(said(&p), "\"endpoint\": \"unix:/tmp/%FF%FE\"");
+	check_contains(said(&p), "\"address\": \"/tmp/%FF%FE\"");
+	CHECK_STR(told(&p), "");
+	program_forget(&p);
+}
+
 /* An empty host: talking tries both loopback addresses, IPv6 first; serving TCP takes the any addresses, UDP the loopback ones. */
 TEST(empty_hosts)
 {

@@ -1,6 +1,7 @@
 """chime sockets, held against what Python's own socket module finds; and its JSON, read by another parser."""
 import errno
 import json
+import shutil
 import socket
 import subprocess
 
@@ -91,6 +92,37 @@ def what_is_not_there_is_json_too():
     check(told["error"]["code"].startswith("EAI_"), told)
     same(told["addresses"], [])
     check("no-such-name.invalid" in err, err)
+
+
+ENDPOINTS = ["tcp://localhost:9", "tcp4://127.0.0.1:9", "tcp6://[::1]:9", "tcp://*:9", "tcp://[fe80::1%lo]:9", "tcp://[2001:db8::1]:9",
+             "udp://:9", "udp://224.0.0.1:9?if=lo", "udplite://127.0.0.1:9", "mptcp://127.0.0.1:9", "sctp://127.0.0.1:9",
+             "sctp+seqpacket://127.0.0.1:9", "tls://127.0.0.1:9", "unix:/tmp/x", "unix:/tmp/%FF%01 x", "unix:@%00%FE", "unix+dgram:x",
+             "unix+seqpacket:@x", "vsock://1:9", "vsock+seqpacket://*:9", "tipc://1000:1", "tipc+rdm://1000:1", "tipc+seqpacket://1000:1",
+             "tipc+dgram://1000:1", "rds://127.0.0.1:9", "rdm://127.0.0.1:9", "icmp://127.0.0.1", "icmp6://[::1]", "ip://127.0.0.1/99",
+             "stamp://127.0.0.1", "fd://3", "fd://name"]
+
+
+@case
+def every_endpoint_has_its_json():
+    """Of every scheme, to talk to and to serve, here and where no interface is up: one object with the same members, and why not."""
+    alone = ["unshare", "-n"]
+    places = [[]]
+    if shutil.which("unshare") and subprocess.run([*alone, "true"], stderr=subprocess.DEVNULL).returncode == 0:
+        places.append(alone)
+    for place in places:
+        for endpoint in ENDPOINTS:
+            for flags in ([], ["--serve"]):
+                what = " ".join(place + [endpoint] + flags)
+                code, out, err = run(*place, PROGRAM, "sockets", "--json", *flags, endpoint,
+                                     env={"RES_OPTIONS": "timeout:1 attempts:1"})
+                check(code in (0, 1, 3), f"{what}: exit code {code} ({err!r})")
+                told = json.loads(out)
+                same(told["for"], "serve" if flags else "talk", what)
+                check(told["endpoint"].startswith(endpoint.partition(":")[0]), f"{what}: {told['endpoint']}")
+                check(told["addresses"] or told["error"]["message"], f"{what}: neither addresses nor an error")
+                check(code != 0 or told["addresses"], what)
+                for row in told["addresses"]:
+                    check(row["address"] and (row["available"] or row["error"]["code"]), f"{what}: {row}")
 
 
 @case
