@@ -145,6 +145,35 @@ TEST(what_does_not_resolve)
 	}
 }
 
+/* What cannot be meant is refused before anything is tried, with the reason. */
+TEST(nonsense_is_refused)
+{
+	static const struct {
+		const char *args[4], *why;
+	} cases[] = {
+		{ { "echo=tcp://:9" }, "without a service" },
+		{ { "--serve" }, "--serve goes with an endpoint" },
+		{ { "--timeout", "1s" }, "--timeout goes with an endpoint" },
+		{ { "--timeout", "0", "tcp://:9" }, "at least 1ms" },
+		{ { "tcp://:9", "tcp://:10" }, "one too many" },
+		{ { "tcp://:70000" }, "0 to 65535" },
+		{ { "127.0.0.1:9" }, "such as tcp://127.0.0.1:9" },
+		{ { "nothing://:9" }, "expected a scheme" },
+		{ { "tcp://:9?mode=0600" }, "mode" },
+		{ { "--json=maybe" }, "yes or no" },
+	};
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+		struct program p = { 0 };
+		const char *args[6] = { "sockets" };
+		for (int k = 0; k < 4; k++)
+			args[k + 1] = cases[i].args[k];
+		CHECK_EQ(run(&p, args), 2);
+		check_contains(told(&p), cases[i].why);
+		CHECK_STR(said(&p), "");
+		program_forget(&p);
+	}
+}
+
 /* Whatever the kernel lacks for an endpoint's addresses is said beside them, and with none left the exit is 3. */
 TEST(kernels_without_the_kind)
 {

@@ -1,9 +1,12 @@
 """chime sockets, held against what Python's own socket module finds; and its JSON, read by another parser."""
 import errno
 import json
+import re
 import shutil
 import socket
 import subprocess
+import sys
+import tempfile
 
 from chime_case import *
 
@@ -49,6 +52,84 @@ def the_table_is_what_python_finds():
             check(kind["error"]["message"].startswith("bind: "), f"{what}: Python got one, chime: {kind['error']}")
         check((kind["error"] is None) == kind["available"], what)
     check(seen > 25, f"only {seen} kinds were compared")
+
+
+# What is promised: reliable, ordered, messages.
+PROMISES = {("AF_INET", "SOCK_STREAM", "TCP"): (1, 1, 0), ("AF_INET", "SOCK_DGRAM", "UDP"): (0, 0, 1), ("AF_INET6", "SOCK_STREAM", "MPTCP"): (1, 1, 0),
+            ("AF_INET", "SOCK_RDM", ""): (1, 0, 1), ("AF_INET", "SOCK_SEQPACKET", "SCTP"): (1, 1, 1), ("AF_INET6", "SOCK_RAW", "any"): (0, 0, 1),
+            ("AF_UNIX", "SOCK_DGRAM", ""): (1, 1, 1), ("AF_NETLINK", "SOCK_RAW", "ROUTE"): (0, 1, 1), ("AF_TIPC", "SOCK_RDM", ""): (1, 1, 1)}
+
+
+@case
+def the_table_and_its_json_say_the_same():
+    """Line by line: the kernel's word, the endpoint, whether it is opened, the promise, and the note with the reason or the remark."""
+    text, _ = sockets()
+    kinds = json.loads(sockets("--json")[0])["kinds"]
+    table, _, below = text.partition("\nkernel: ")
+    lines = [line for line in table.splitlines() if line.startswith(" ") and "SOCK_" not in line]
+    same(len(lines), len(kinds), "lines")
+    notes = dict(re.findall(r"^ ?\((\d+)\) (.*(?:\n     .*)*)", below, re.M))
+    for line, kind in zip(lines, kinds):
+        what = f"{kind['family']}{line}"
+        error = kind["error"]["code"] if kind["error"] else None
+        kernel = "yes" if not error else "denied" if error in ("EPERM", "EACCES") else "no"
+        words = [word for word in ("reliable", "ordered") if kind[word]] + ["messages" if kind["messages"] else "bytes"]
+        opened = "-" if kind["endpoint"] is None else "yes" if kind["opened"] else "no"
+        wanted = [kind["type"][5:], kind.get("protocol", "-"), kernel, kind["endpoint"] or "-", opened] + words
+        said = line.split()
+        same(said[:len(wanted)], wanted, what)
+        note = re.sub(r"\s+", " ", notes[said[-1][1:-1]]) if said[-1].startswith("(") else ""
+        for part in (error, kind["error"] and kind["error"]["message"], kind["carrier"], kind["note"], kind["remark"] if not error else None):
+            check(not part or part in note, f"{what}: {part!r} is not in its note {note!r}")
+        check(error not in ("EAFNOSUPPORT", "EPROTONOSUPPORT") or kind["module"] in note, f"{what}: {note}")
+        promised = PROMISES.get((kind["family"], kind["type"], kind.get("protocol", "")))
+        if promised:
+            same((kind["reliable"], kind["ordered"], kind["messages"]), tuple(bool(p) for p in promised), what)
+    by_name = {(k["family"], k["type"], k.get("protocol", "")): k for k in kinds}
+    check("checksum" in by_name["AF_INET", "SOCK_DGRAM", "UDP-Lite"]["remark"], "UDP-Lite has its remark")
+    same(by_name["AF_TIPC", "SOCK_RDM", ""]["module"], "tipc")
+    check(by_name["AF_INET", "SOCK_RDM", ""]["carrier"], "rdm has its carrier")
+
+
+def in_a_world_of_its_own(script):
+    """Runs it with sh where /etc is ours to change and no network is there: (exit code, stdout, stderr)."""
+    alone = ["unshare", "-n", "-m"]
+    if not shutil.which("unshare") or subprocess.run([*alone, "true"], stderr=subprocess.DEVNULL).returncode != 0:
+        raise Skip("no network and mounts of one's own here")
+    return run(*alone, "sh", "-c", script, PROGRAM)
+
+
+@case
+def families_take_turns():
+    """The addresses of a name are shown as they would be tried: the families in turn; serving has them as they came."""
+    with tempfile.TemporaryDirectory() as folder:
+        with open(f"{folder}/hosts", "w") as hosts:
+            hosts.write("2001:db8::1 many.test\n2001:db8::2 many.test\n192.0.2.1 many.test\n192.0.2.2 many.test\n")
+        with open(f"{folder}/nsswitch", "w") as switch:
+            switch.write("hosts: files\n")
+        mounts = f"mount --bind {folder}/hosts /etc/hosts && mount --bind {folder}/nsswitch /etc/nsswitch.conf && ip link set lo up && "
+        code, out, err = in_a_world_of_its_own(f'{mounts} exec "$0" sockets --json tcp://many.test:9')
+        same(code, 0, f"exit code ({err!r})")
+        families = [row["family"] for row in json.loads(out)["addresses"]]
+        same(len(families), 4)
+        check(all(a != b for a, b in zip(families, families[1:])), families)
+
+
+@case
+def a_silent_name_server_is_waited_for_so_long():
+    """--timeout: no longer than that, whatever the resolver's own limits are."""
+    with tempfile.TemporaryDirectory() as folder:
+        with open(f"{folder}/resolv", "w") as conf:
+            conf.write("nameserver 127.0.0.1\noptions timeout:30 attempts:1\n")
+        with open(f"{folder}/nsswitch", "w") as switch:
+            switch.write("hosts: dns\n")
+        silent = "import socket,sys; s=socket.socket(2,2); s.bind((\"127.0.0.1\",53)); print(1,flush=True); sys.stdin.read()"
+        code, out, err = in_a_world_of_its_own(
+            f"mount --bind {folder}/resolv /etc/resolv.conf && mount --bind {folder}/nsswitch /etc/nsswitch.conf && ip link set lo up && "
+            f"mkfifo {folder}/in {folder}/out && {{ {sys.executable} -c '{silent}' <{folder}/in >{folder}/out & }} && exec 9>{folder}/in && "
+            f'read ready <{folder}/out && exec "$0" sockets --timeout 200ms --json tcp://name.test:9')
+        same(code, 1, f"exit code ({err!r})")
+        same(json.loads(out)["error"]["code"], "CHIME_ETIMEOUT")
 
 
 @case

@@ -546,8 +546,13 @@ TEST(endpoints_that_cannot_be_reached)
 	CHECK_EQ(chime_endpoint_parse(&e, "tcp://127.0.0.1:1", NULL, NULL, NULL), 0);
 	for (int scheme = 0; scheme < CHIME_SCHEMES; scheme++) {
 		e.scheme = (enum chime_scheme)scheme;
-		if (!chime_scheme_info(e.scheme)->opens || scheme == CHIME_FD)
+		/* rdm and sctp+seqpacket may be carried by what is no socket. */
+		if (!chime_scheme_info(e.scheme)->opens || scheme == CHIME_FD || scheme == CHIME_RDM ||
+		    scheme == CHIME_SCTP_SEQPACKET) {
 			CHECK_EQ(chime_connect_endpoint(&s, &e, &config), CHIME_ESCHEME);
+			CHECK_PTR(s, NULL);
+			CHECK(strstr(why, chime_strerror(CHIME_ESCHEME)));
+		}
 	}
 }
 

@@ -26,6 +26,10 @@ TEST(each_kind_is_found)
 	}
 	CHECK(n > 30);
 	CHECK_PTR(chime_kind_find(AF_UNIX, SOCK_RDM, 0), NULL);
+	/* Raw sockets of any protocol are one kind, but for ICMP's. */
+	CHECK_PTR(chime_kind_find(AF_INET, SOCK_RAW, 99), chime_kind_find(AF_INET, SOCK_RAW, IPPROTO_RAW));
+	CHECK_STR(chime_kind_find(AF_INET6, SOCK_RAW, 99)->protocol_name, "any");
+	CHECK_STR(chime_kind_find(AF_INET6, SOCK_RAW, IPPROTO_ICMPV6)->protocol_name, "ICMP");
 }
 
 /* Each scheme but those without a kind of their own (tls, stamp, fd) has a row, of its family and type, which keeps messages if it does. */

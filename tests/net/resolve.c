@@ -456,4 +456,25 @@ TEST(endpoints_give_targets)
 	}
 }
 
+/* Raw endpoints have no port; their protocol is the family's, or the one that is written. */
+TEST(raw_endpoints_give_their_protocol)
+{
+	chime_endpoint e = endpoint("icmp://[::1]");
+	CHECK_EQ(chime_endpoint_resolve(&e, false, 0, got, 4), 1);
+	check_target(0, "[::1]:0");
+	CHECK_EQ(got[0].protocol, IPPROTO_ICMPV6);
+	e = endpoint("icmp://127.0.0.1");
+	CHECK_EQ(chime_endpoint_resolve(&e, false, 0, got, 4), 1);
+	CHECK_EQ(got[0].protocol, IPPROTO_ICMP);
+	e = endpoint("ip://127.0.0.1/99");
+	CHECK_EQ(chime_endpoint_resolve(&e, false, 0, got, 4), 1);
+	check_target(0, "127.0.0.1:0");
+	CHECK_EQ(got[0].type, SOCK_RAW);
+	CHECK_EQ(got[0].protocol, 99);
+	e.port = 0;
+	CHECK_EQ(chime_endpoint_resolve(&e, false, 0, got, 4), -EPROTONOSUPPORT);
+	e.port = IPPROTO_RAW;
+	CHECK_EQ(chime_endpoint_resolve(&e, false, 0, got, 4), -EPROTONOSUPPORT);
+}
+
 TEST_MAIN()
