@@ -81,9 +81,10 @@ struct chime_rdm {
 	int broken;                    /* what the next receive says: something could not be kept */
 	size_t queued_bytes;
 	uint32_t last_id;
-	bool ready;   /* .ready_fd is readable */
-	bool stirred; /* the carrier has something for the queue, and was not asked for it yet */
-	bool refused; /* the system said that nobody is there; the carrier's, for who connects */
+	bool ready;       /* .ready_fd is readable */
+	unsigned senders; /* calls that wait for room */
+	bool stirred;     /* the carrier has something for the queue, and was not asked for it yet */
+	bool refused;     /* the system said that nobody is there; the carrier's, for who connects */
 	struct chime_rdm_stats stats;
 
 	int inner_fd; /* epoll: the carrier's descriptors */

@@ -82,11 +82,13 @@ int chime_rdm_process(chime_rdm *r)
 
 /* ---- sending ---- */
 
-static int try_send(chime_rdm *r, struct rdm_out *out)
+/* *waits: it is counted among those that wait for room. */
+static int try_send(chime_rdm *r, struct rdm_out *out, bool *waits)
 {
 	int err = chime__rdm_enter(r);
 	if (err < 0)
 		return err;
+	r->senders -= *waits;
 	out->id = r->last_id + 1 ? r->last_id + 1 : 1;
 	err = r->carrier->send(r, out);
 	if (err == -EAGAIN) {
@@ -97,14 +99,25 @@ static int try_send(chime_rdm *r, struct rdm_out *out)
 		r->last_id = out->id;
 		r->stats.sent++;
 	}
+	*waits = err == -EAGAIN;
+	r->senders += *waits;
 	chime__rdm_leave(r);
 	return err;
+}
+
+static void wait_no_more(chime_rdm *r)
+{
+	if (chime__rdm_enter(r) < 0)
+		return;
+	r->senders--;
+	chime__rdm_leave(r);
 }
 
 int chime_rdm_send(chime_rdm *r, const void *buf, size_t len, const struct chime_rdm_peer *to, uint32_t *id)
 {
 	struct rdm_out out = { .bytes = buf, .len = len, .to = to ? to : &r->peer };
 	int64_t deadline = 0;
+	bool waits = false;
 	int err;
 	if (!to && !r->connected)
 		return -EDESTADDRREQ;
@@ -112,9 +125,11 @@ int chime_rdm_send(chime_rdm *r, const void *buf, size_t len, const struct chime
 		return -EINVAL;
 	if (len > CHIME_RDM_MAX)
 		return -EMSGSIZE;
-	while ((err = try_send(r, &out)) == -EAGAIN)
-		if ((err = wait_again(r, r->inner_fd, &deadline)) < 0)
+	while ((err = try_send(r, &out, &waits)) == -EAGAIN)
+		if ((err = wait_again(r, r->inner_fd, &deadline)) < 0) {
+			wait_no_more(r);
 			return err;
+		}
 	if (err == 0 && id)
 		*id = out.id;
 	return err;

@@ -448,7 +448,7 @@ static void watch_room(struct chime_rdm *r, bool wants)
 static void kernel_serve(struct chime_rdm *r)
 {
 	struct kernel *k = r->impl;
-	watch_room(r, false);
+	watch_room(r, r->senders > 0);
 	r->stirred = rdm_queue_full(r);
 	for (unsigned i = 0; i < TAKE_ROUNDS && !rdm_queue_full(r); i++) {
 		chime_addr from = chime_addr_none();

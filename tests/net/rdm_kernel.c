@@ -127,6 +127,37 @@ TEST_LIMIT(kernel_tells_of_a_peer_that_is_gone, 60)
 	chime_rdm_free(&c);
 }
 
+static void *send_one(void *arg)
+{
+	static char big[60000];
+	return (void *)(intptr_t)chime_rdm_send(arg, big, sizeof big, NULL, NULL);
+}
+
+/* A sender that waits for room gets it as soon as there is some, though another thread serves the handle meanwhile. */
+TEST_LIMIT(kernel_tells_a_sender_of_room, 60)
+{
+	struct chime_rdm_config config = CHIME_RDM_CONFIG_INIT;
+	chime_endpoint e;
+	pthread_t thread;
+	void *err;
+	need_kernel();
+	chime_rdm *s = serve("rdm://127.0.0.1:0?" KERNEL, &e);
+	chime_rdm *c = client_of(&e, &config);
+	CHECK_EQ(chime_rdm_set_timeout(c, 0), 0);
+	for (int full = 0; full < 50; usleep(2000)) /* the peer's buffer, and our own */
+		full = send_one(c) == NULL ? 0 : full + 1;
+	CHECK_EQ(chime_rdm_set_timeout(c, 20 * CHIME_SEC), 0);
+	CHECK_EQ(pthread_create(&thread, NULL, send_one, c), 0);
+	for (int i = 0; i < 100; i++, usleep(2000)) /* it waits by then, most likely; if not, the test proves less */
+		CHECK_EQ(chime_rdm_process(c), 0);
+	for (int i = 0; i < 8; i++)
+		next(s, CHIME_RDM_MESSAGE);
+	pthread_join(thread, &err);
+	CHECK_EQ((intptr_t)err, 0);
+	chime_rdm_free(&c);
+	chime_rdm_free(&s);
+}
+
 /* count numbered messages, a window of them at a time, each echoed once by the other stack. */
 static void ask(chime_rdm *c, unsigned count)
 {
