@@ -78,7 +78,7 @@ CHIME_API int chime_connect_endpoint(chime_sock **out, const chime_endpoint *to,
 /*
  * Python's create_server: a listening TCP socket on a numeric address or name (NULL, "": any). family AF_INET or AF_INET6;
  * SO_REUSEADDR is set; IPV6_V6ONLY is set for AF_INET6 unless dualstack; reuse_port sets SO_REUSEPORT; backlog < 0 is
- * CHIME_BACKLOG. The descriptor is closed on every failure.
+ * CHIME_BACKLOG. The descriptor is closed on every failure. -EAFNOSUPPORT: another family; -EINVAL: dualstack for AF_INET.
  */
 CHIME_API int chime_create_server(chime_sock **out, int family, const char *host, int port, int backlog,
 				  bool reuse_port, bool dualstack);

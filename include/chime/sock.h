@@ -66,7 +66,7 @@ CHIME_API int chime_dup(chime_sock *s, chime_sock **out);
 /*
  * Closes. No call starts any more, those that wait end with CHIME_ECLOSED, and the descriptor goes when the last of them
  * has ended. May be called twice and from any thread. 0, or the error of close(2) (-EIO, -ENOSPC; never -ECONNRESET: that
- * the peer was gone is no failure of a close); it is closed in any case. Does not wait, but for a TIPC connection whose peer has
+ * the peer was gone is no failure of a close); it is closed in any case. Does not wait, but as SO_LINGER says, and for a TIPC connection whose peer has
  * stopped reading: Linux waits for it up to 8 s, and so does chime_shutdown(SHUT_RDWR).
  */
 CHIME_API int chime_close(chime_sock *s);

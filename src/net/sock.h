@@ -11,7 +11,6 @@
 
 #include <chime/sock.h>
 
-#include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <sys/single_threaded.h>
@@ -128,11 +127,7 @@ static inline int chime__sock_enter(struct chime_sock *s)
  * The system tells an error of a connection once. A receive of several system calls that meets one behind the first answers with
  * what it has, and keeps the error for the next receive, or a broken stream would look like one that ended.
  */
-static inline void chime__sock_keep(struct chime_sock *s, ssize_t err)
-{
-	if (err < 0 && err > -4096 && err != -EAGAIN && err != -EINTR && err != -EFAULT)
-		atomic_store_explicit(&s->untold, (int)err, memory_order_relaxed);
-}
+void chime__sock_keep(struct chime_sock *s, ssize_t err);
 
 /* What was kept, which is told then; 0 nothing. flags: the receive's. */
 static inline int chime__sock_untold(struct chime_sock *s, int flags)

@@ -189,6 +189,24 @@ ssize_t chime__sock_go_on(struct chime_sock *s, int fd, struct chime__call *c, s
 	}
 }
 
+void chime__sock_keep(struct chime_sock *s, ssize_t err)
+{
+	switch (err) {
+	case -EINTR:
+	case -EAGAIN:
+	case -EINVAL: /* of the call, and met again by whoever calls so again */
+	case -EFAULT:
+	case -EBADF:
+	case -ENOMEM:
+	case -ENOTCONN:
+	case -EOPNOTSUPP:
+		return;
+	default:
+		if (err < 0 && err > -4096)
+			atomic_store_explicit(&s->untold, (int)err, memory_order_relaxed);
+	}
+}
+
 ssize_t chime__sock_run(struct chime_sock *s, int fd, struct chime__call *c)
 {
 	return chime__sock_go_on(s, fd, c, c->op(s, fd, c));

@@ -99,7 +99,22 @@ TEST(reset_behind_data_is_told_by_the_next_receive)
 		}
 }
 
-/* So does what the system says after a batch that was full: it says it once. */
+/* What the call itself was wrong about is no error of the connection. */
+TEST(no_more_urgent_data_is_not_told_later)
+{
+	struct stuck k = { 0 };
+	struct pollfd p = { 0, POLLPRI, 0 };
+	stuck_make_tcp(&k);
+	CHECK_EQ(chime_send(k.peer, "x", 1, MSG_OOB), 1);
+	p.fd = chime_fileno(k.s);
+	CHECK_EQ(poll(&p, 1, 60000), 1);
+	CHECK_EQ(chime_recv(k.s, k.buf, 10, MSG_OOB | MSG_WAITALL), 1);
+	CHECK_EQ(chime_send(k.peer, "yz", 2, 0), 2);
+	CHECK_EQ(chime_recv_exact(k.s, k.buf, 2, 0, NULL), 0);
+	stuck_free(&k);
+}
+
+/* What the system says after a batch that was full, it says once: that is told too. */
 TEST(error_behind_a_full_batch_is_told_by_the_next_receive)
 {
 	static struct chime_packet packets[200];
