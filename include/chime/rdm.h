@@ -57,8 +57,9 @@ CHIME_API const char *chime_rdm_carrier_name(enum chime_rdm_carrier carrier);
 /* ---- opening and ending ---- */
 
 struct chime_rdm_config {
-	size_t size;            /* sizeof(struct chime_rdm_config) */
-	int64_t timeout_ns;     /* the handle's limit from now on, look-up and connecting included */
+	size_t size;        /* sizeof(struct chime_rdm_config) */
+	int64_t timeout_ns; /* the handle's limit from now on, to connect for look-up and connecting too; to serve a name is
+				   looked up for 30 s at most */
 	const chime_addr *bind; /* connect: the local address, port 0 for any; NULL: the system chooses */
 	int64_t give_up_ns;     /* a peer that acknowledges nothing so long is lost, about; 60 s; 1 s to an hour */
 	int64_t idle_ns; /* an association on which nothing came or went so long is ended (the next message makes a new one);

@@ -32,7 +32,8 @@ CHIME_API int chime_stream_read_exact(chime_stream *st, void *buf, size_t len, s
 /*
  * One line with its newline, NUL-terminated in buf (size counts the NUL). The last line may lack its newline. Its length; 0
  * at the end; CHIME_ETOOLONG: no newline within size - 1 bytes, none of which were taken out. After CHIME_ETIMEOUT
- * or -EAGAIN the part of the line that came is kept for the next call. Lines are at most the buffer's size.
+ * or -EAGAIN the part of the line that came is kept for the next call. Lines are at most the buffer's size. Each receive has the socket's
+ * limit for itself: a line that comes bit by bit may take several.
  */
 CHIME_API ssize_t chime_stream_read_line(chime_stream *st, char *buf, size_t size);
 /* How many bytes can be read without waiting; poll(2) does not know of them. */
