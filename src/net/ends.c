@@ -2,7 +2,6 @@
 #include "net/sock.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <unistd.h>
 
@@ -96,17 +95,13 @@ int chime_accept(chime_sock *s, chime_sock **out, chime_addr *peer)
 /* ---- connect ---- */
 
 /* connect(2) without sleeping, O_NONBLOCK left as it was found. */
-static int connect_now(int fd, const chime_addr *to)
+static int connect_now(struct chime_sock *s, int fd, const chime_addr *to)
 {
-	int flags = fcntl(fd, F_GETFL);
-	if (flags < 0)
-		return -errno;
-	bool lift = !(flags & O_NONBLOCK);
-	if (lift)
-		chime__set_nonblock(fd, true);
+	int begun = chime__nonblock_begin(fd);
+	if (begun < 0)
+		return begun;
 	int err = connect(fd, &to->u.sa, to->len) < 0 ? -errno : 0;
-	if (lift)
-		chime__set_nonblock(fd, false);
+	chime__nonblock_end(s, fd, begun);
 	return err;
 }
 
@@ -122,7 +117,7 @@ static int connect_result(struct chime_sock *s, int fd, const chime_addr *to)
 		return -errno;
 	if (err != 0 || (s->family != AF_INET && s->family != AF_INET6))
 		return -err;
-	err = connect_now(fd, to);
+	err = connect_now(s, fd, to);
 	return err == -EISCONN ? 0 : err == -EALREADY ? -EAGAIN : err;
 }
 
@@ -134,7 +129,7 @@ static ssize_t op_connect(struct chime_sock *s, int fd, struct chime__call *c)
 {
 	if (c->under_way)
 		return connect_result(s, fd, c->to);
-	int err = connect_now(fd, c->to);
+	int err = connect_now(s, fd, c->to);
 	if (err != -EINPROGRESS && err != -EINTR)
 		return err;
 	c->under_way = true;

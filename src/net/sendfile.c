@@ -4,7 +4,6 @@
 #include <chime/msg.h>
 
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/sendfile.h>
@@ -43,17 +42,12 @@ static ssize_t op_sendfile(struct chime_sock *s, int fd, struct chime__call *c)
 {
 	struct transfer *t = c->buf;
 	off64_t at = t->offset + t->sent;
-	int flags = fcntl(fd, F_GETFL);
-	(void)s;
-	if (flags < 0)
-		return -errno;
-	bool lift = !(flags & O_NONBLOCK);
-	if (lift)
-		chime__set_nonblock(fd, true);
+	int begun = chime__nonblock_begin(fd);
+	if (begun < 0)
+		return begun;
 	ssize_t n = sendfile64(fd, t->file, &at, chunk_of(t, AT_ONCE));
 	int err = errno;
-	if (lift)
-		chime__set_nonblock(fd, false);
+	chime__nonblock_end(s, fd, begun);
 	return n < 0 ? -err : n;
 }
 

@@ -29,6 +29,27 @@ int chime__set_nonblock(int fd, bool on)
 	return ioctl(fd, FIONBIO, &value) < 0 ? -errno : 0;
 }
 
+int chime__nonblock_begin(int fd)
+{
+	int flags = fcntl(fd, F_GETFL);
+	if (flags < 0)
+		return -errno;
+	if (flags & O_NONBLOCK)
+		return 0;
+	int err = chime__set_nonblock(fd, true);
+	return err < 0 ? err : 1;
+}
+
+/* Another thread may have set a limit meanwhile, whose O_NONBLOCK is not ours to take away. */
+void chime__nonblock_end(struct chime_sock *s, int fd, int begun)
+{
+	if (begun != 1)
+		return;
+	chime__set_nonblock(fd, false);
+	if (atomic_load(&s->timeout_ns) >= 0)
+		chime__set_nonblock(fd, true);
+}
+
 /* ---- making ---- */
 
 struct chime_sock *chime__sock_new(int fd, int family, int type, int proto, int64_t timeout_ns)
@@ -223,9 +244,10 @@ int chime_set_timeout(chime_sock *s, int64_t timeout_ns)
 	int fd = chime__sock_enter(s);
 	if (fd < 0)
 		return chime__sock_failed(s, ACT_SET_TIMEOUT, fd, NULL);
+	int64_t before = atomic_exchange(&s->timeout_ns, timeout_ns); /* in front: chime__nonblock_end() looks at it */
 	int err = chime__set_nonblock(fd, timeout_ns >= 0);
-	if (err == 0)
-		atomic_store(&s->timeout_ns, timeout_ns);
+	if (err < 0)
+		atomic_store(&s->timeout_ns, before);
 	chime__sock_leave(s);
 	return err < 0 ? chime__sock_failed(s, ACT_SET_TIMEOUT, err, NULL) : 0;
 }

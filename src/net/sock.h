@@ -210,6 +210,10 @@ int64_t chime__deadline_after(int64_t limit_ns);
 /* Sets or clears O_NONBLOCK: 0 or -errno. */
 int chime__set_nonblock(int fd, bool on);
 
+/* Around a system call that knows no MSG_DONTWAIT: 1 O_NONBLOCK was set for it, 0 it was already, or -errno. What begin gave is for end. */
+int chime__nonblock_begin(int fd);
+void chime__nonblock_end(struct chime_sock *s, int fd, int begun);
+
 /* Wakes what waits on a handle that was just closed. */
 void chime__sock_wake(struct chime_sock *s);
 

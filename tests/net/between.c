@@ -183,6 +183,23 @@ TEST(call_that_begins_while_detached)
 	stuck_free(&k);
 }
 
+/* A limit that another thread sets while connect or sendfile has lent itself O_NONBLOCK keeps it; without one it goes. */
+TEST(limit_set_while_o_nonblock_is_lent)
+{
+	static const int64_t limits[] = { CHIME_FOREVER, 0, CHIME_SEC };
+	for (int i = 0; i < 3; i++) {
+		struct stuck k = { 0 };
+		stuck_make_stream(&k);
+		int fd = chime_fileno(k.s), begun = chime__nonblock_begin(fd);
+		CHECK_EQ(begun, 1);
+		CHECK_EQ(chime__nonblock_begin(fd), 0);
+		CHECK_EQ(chime_set_timeout(k.s, limits[i]), 0);
+		chime__nonblock_end(k.s, fd, begun);
+		CHECK_EQ(fcntl(fd, F_GETFL) & O_NONBLOCK, i ? O_NONBLOCK : 0);
+		stuck_free(&k);
+	}
+}
+
 /*
  * A connection that MSG_FASTOPEN begins without a cookie for the peer takes nothing along: a call that may wait waits for it and sends
  * then, all of it where it blocks; one that may not is told.
