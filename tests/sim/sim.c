@@ -74,6 +74,20 @@ static int run_seeds(uint64_t from, uint64_t n)
 	return failed > 0;
 }
 
+/* What stands behind an option, or the usage and 2. */
+static uint64_t number(const char *option, const char *text)
+{
+	char *end;
+	unsigned long long n = strtoull(text, &end, 0);
+	if (*text < '0' || *text > '9' || *end) {
+		fprintf(stderr,
+			"%s '%s': expected a number\nusage: test_sim [--seeds N [--from K] | --seed N [--trace]]\n",
+			option, text);
+		exit(2);
+	}
+	return n;
+}
+
 int main(int argc, char **argv)
 {
 	uint64_t seed = 0, seeds = 0, from = 1;
@@ -84,12 +98,12 @@ int main(int argc, char **argv)
 		if (!strcmp(argv[i], "--trace")) {
 			trace = true;
 		} else if (!strcmp(argv[i], "--seed") && has) {
-			seed = strtoull(argv[++i], NULL, 0);
+			seed = number("--seed", argv[++i]);
 			one = true;
 		} else if (!strcmp(argv[i], "--seeds") && has) {
-			seeds = strtoull(argv[++i], NULL, 0);
+			seeds = number("--seeds", argv[++i]);
 		} else if (!strcmp(argv[i], "--from") && has) {
-			from = strtoull(argv[++i], NULL, 0);
+			from = number("--from", argv[++i]);
 		} else {
 			return test_main(argc, argv);
 		}
