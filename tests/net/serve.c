@@ -13,15 +13,6 @@ static int option(chime_sock *s, int level, int name)
 	return value;
 }
 
-/* The kernel tells a listener's backlog where a connection has something else. */
-static unsigned backlog_of(chime_sock *l)
-{
-	struct tcp_info info = { 0 };
-	socklen_t len = sizeof info;
-	CHECK_EQ(chime_getsockopt(l, IPPROTO_TCP, TCP_INFO, &info, &len), 0);
-	return info.tcpi_sacked;
-}
-
 /* It listens, on the port that it was given or found, with SO_REUSEADDR and without SO_REUSEPORT. */
 TEST(server_listens)
 {
@@ -34,11 +25,31 @@ TEST(server_listens)
 	CHECK_EQ(option(l, SOL_SOCKET, SO_ACCEPTCONN), 1);
 	CHECK_EQ(option(l, SOL_SOCKET, SO_REUSEADDR), 1);
 	CHECK_EQ(option(l, SOL_SOCKET, SO_REUSEPORT), 0);
-	CHECK_EQ(backlog_of(l), CHIME_BACKLOG);
 	CHECK_EQ(chime_create_connection(&c, "127.0.0.1", chime_addr_port(&at), NULL), 0);
 	CHECK_EQ(chime_accept(l, &a, NULL), 0);
 	chime_free(&a);
 	chime_free(&c);
+	chime_free(&l);
+}
+
+/* The kernel tells a listener's backlog where a connection has something else. */
+static unsigned backlog_of(chime_sock *l)
+{
+	struct tcp_info info = { 0 };
+	socklen_t len = sizeof info;
+	CHECK_EQ(chime_getsockopt(l, IPPROTO_TCP, TCP_INFO, &info, &len), 0);
+	return info.tcpi_sacked;
+}
+
+/* As many may wait as was said, or Python's number. */
+TEST(server_has_the_backlog_that_was_said)
+{
+	chime_sock *l;
+	CHECK_EQ(chime_create_server(&l, AF_INET, NULL, 0, -1, false, false), 0);
+	CHECK_EQ(backlog_of(l), CHIME_BACKLOG);
+	chime_free(&l);
+	CHECK_EQ(chime_create_server(&l, AF_INET, NULL, 0, 7, false, false), 0);
+	CHECK_EQ(backlog_of(l), 7);
 	chime_free(&l);
 }
 
