@@ -1,4 +1,5 @@
 /* Sending and receiving. Every call first tries without waiting; only one that must wait pays for more than that. */
+#include "net/came.h"
 #include "net/sock.h"
 
 #include <errno.h>

@@ -1,4 +1,5 @@
 /* Many messages in one system call: recvmmsg and sendmmsg, and the kernel's cutting and joining of UDP datagrams. */
+#include "net/came.h"
 #include "net/sock.h"
 
 #include <chime/msg.h>

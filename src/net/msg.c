@@ -1,4 +1,5 @@
 /* Whole messages, scattered and gathered, with what goes beside the data. */
+#include "net/came.h"
 #include "net/sock.h"
 
 #include <chime/msg.h>

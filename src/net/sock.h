@@ -183,21 +183,6 @@ ssize_t chime__sock_go_on(struct chime_sock *s, int fd, struct chime__call *c, s
 int chime__interrupted(void);
 void chime__interrupted_forked(void);
 
-/*
- * An address of len bytes came, as the kernel counts: 0 is none. Of a unix path of 108 bytes it counts a NUL that has no place, and that
- * it does not take back.
- */
-static inline void chime__addr_came(chime_addr *a, socklen_t len)
-{
-	if (len == 0) {
-		*a = chime_addr_none();
-		return;
-	}
-	a->len = len < sizeof a->u ? len : (socklen_t)sizeof a->u;
-	if (a->len > sizeof a->u.un && a->u.sa.sa_family == AF_UNIX)
-		a->len = sizeof a->u.un;
-}
-
 /* What makes descriptors that come with a message close-on-exec: only unix sockets carry them, and packet sockets refuse it. */
 static inline int chime__cloexec_flag(const struct chime_sock *s)
 {

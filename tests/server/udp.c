@@ -450,6 +450,23 @@ TEST(unix_dgram_answers_up_to_256_kib)
 	end(&s);
 }
 
+/* A sender is answered whose path fills its address to the last byte. */
+TEST(unix_dgram_answers_a_path_of_108_bytes)
+{
+	struct sockaddr_un at = { .sun_family = AF_UNIX }, own = at;
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	CHECK_EQ(chdir(test_dir()), 0);
+	chime_server *s = serve_unix(1);
+	memset(own.sun_path, 'x', sizeof own.sun_path);
+	CHECK_EQ(bind(fd, (struct sockaddr *)&own, sizeof own), 0);
+	strcpy(at.sun_path, path);
+	CHECK_EQ(connect(fd, (struct sockaddr *)&at, sizeof at), 0);
+	ask(fd, "i", 1);
+	CHECK_EQ(stats_of(s).answers, 1);
+	close(fd);
+	end(&s);
+}
+
 /* Sends from a socket that is not connected: only then does the kernel bound what waits unread there. */
 static void send_apart(int fd, const char *text)
 {

@@ -1,6 +1,7 @@
 /* The system calls behind the operations. */
 #include "loop/backend/syscalls.h"
 
+#include "net/came.h"
 #include "net/tipc.h"
 #include <chime/service.h>
 
@@ -223,7 +224,7 @@ int chime__batch_recv(struct batch *bt, struct buf_pool *pool, int fd, uint8_t f
 		m->data = m->buf->data;
 		m->len = bt->hdr[i].msg_len;
 		m->truncated = h->msg_flags & MSG_TRUNC;
-		m->peer.len = h->msg_namelen < sizeof m->peer.u ? h->msg_namelen : (socklen_t)sizeof m->peer.u;
+		chime__addr_came(&m->peer, h->msg_namelen);
 		m->returned = 0;
 		if (flags & OP_RETURNS)
 			read_returned(m, h);
