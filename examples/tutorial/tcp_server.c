@@ -3,6 +3,7 @@
  * Ended and started again, it may find its port in use for a minute, as the tutorial's does; chime_create_server() knows better.
  */
 #include <chime/sock.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,7 +20,8 @@ static void or_die(chime_sock *s, int err)
 	if (err >= 0)
 		return;
 	chime_last_error(s, why, sizeof(why));
-	fprintf(stderr, "tcp_server: %s\n", why);
+	fprintf(stderr, "tcp_server: %s%s\n", why,
+		err == -EADDRINUSE ? ": for a minute, if a server has just ended there" : "");
 	exit(1);
 }
 

@@ -3,6 +3,7 @@
  * The file of a path stays when the server has ended, and is "in use" until somebody removes it.
  */
 #include <chime/sock.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,7 +19,8 @@ static void or_die(chime_sock *s, int err)
 	if (err >= 0)
 		return;
 	chime_last_error(s, why, sizeof(why));
-	fprintf(stderr, "unix_server: %s\n", why);
+	fprintf(stderr, "unix_server: %s%s\n", why,
+		err == -EADDRINUSE ? ": a file that a server left has to be removed" : "");
 	exit(1);
 }
 

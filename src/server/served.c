@@ -144,11 +144,11 @@ static int refuse_useless(const struct served_options *own, const char *text, en
 									: NULL;
 	if (!name)
 		return 0;
-	int err = bad(error, CHIME_ESYNTAX, "expected no %s: it is for %s", name,
-		      *name == 'r' ? WORDS_GUARDED : WORDS_CONNECTED);
 	const char *at = strchr(text, '?');
 	for (size_t len = strlen(name); at && (strncmp(at + 1, name, len) != 0 || at[1 + len] != '=');)
 		at = strchr(at + 1, '&');
+	int err = bad(error, CHIME_ESYNTAX, "expected no %s: it is for %s", name,
+		      *name == 'r' ? WORDS_GUARDED : WORDS_CONNECTED);
 	if (error && at)
 		error->at = (size_t)(at + 1 - text);
 	return err;
