@@ -106,5 +106,9 @@ int main(int argc, char **argv)
 			usleep((useconds_t)(interval / CHIME_USEC));
 	}
 	chime_free(&s);
+	if (fflush(stdout) != 0 || ferror(stdout)) {
+		fprintf(stderr, "icmp_echo: standard output cannot be written\n");
+		return 3;
+	}
 	return lost > 0;
 }

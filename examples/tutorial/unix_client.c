@@ -43,5 +43,9 @@ int main(int argc, char **argv)
 		printf("%.*s\n", (int)n, data);
 	}
 	chime_free(&client);
+	if (ferror(stdout)) {
+		fprintf(stderr, "unix_client: standard output cannot be written\n");
+		return 1;
+	}
 	return 0;
 }

@@ -190,6 +190,24 @@ TEST(unix_programs_talk)
 	}
 }
 
+/* An answer that cannot be written is told, with 1. */
+TEST(clients_tell_of_a_full_disk)
+{
+	static const char *const names[] = { "tcp", "udp" };
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+		struct program server;
+		char port[16], name[32], command[1024];
+		snprintf(name, sizeof name, "%s_server", names[i]);
+		start(&server, name, "0");
+		port_of(&server, port, sizeof(port));
+		snprintf(command, sizeof command,
+			 "echo i | %s/examples/%s_client %s 2>&1 >/dev/full | grep -q 'cannot be written'",
+			 CHIME_BINARY_DIR, names[i], port);
+		CHECK_EQ(system(command), 0);
+		end(&server, false);
+	}
+}
+
 /* What is no port is told by the usage line, with 2; nothing is opened. */
 TEST(bad_ports_are_refused)
 {
