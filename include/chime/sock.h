@@ -21,7 +21,7 @@
  * Threads. One thread may receive while another sends; any thread may shut down or close at any time: calls that wait are
  * woken. For that a handle has a second descriptor (eventfd(2)) from its first call that really waits on, to its close; where
  * the process has none left, waits end within 50 ms of the close. chime_free() is the owner's, when no other
- * thread uses the handle any more.
+ * thread uses the handle any more. A thread must not be cancelled (pthread_cancel(3)) inside a call: for the handle it would never end.
  *
  * Memory. A handle is one piece of memory, allocated by the call that makes it; no other call here allocates.
  *

@@ -1,5 +1,6 @@
 /* Sending and receiving. Every call first tries without waiting; only one that must wait pays for more than that. */
 #include "net/came.h"
+#include "net/direct.h"
 #include "net/sock.h"
 
 #include <errno.h>
@@ -94,9 +95,9 @@ ssize_t chime_send(chime_sock *s, const void *buf, size_t len, int flags)
 	int fd = chime__sock_enter(s);
 	if (fd < 0)
 		return chime__sock_failed(s, ACT_SEND, fd, NULL);
-	ssize_t n = send(fd, buf, len, flags | chime__no_signal(s) | MSG_DONTWAIT);
+	ssize_t n = direct_send(fd, buf, len, flags | chime__no_signal(s) | MSG_DONTWAIT);
 	if (__builtin_expect(n != (ssize_t)len, 0))
-		n = send_more(s, fd, buf, len, flags, NULL, n < 0 ? -errno : n);
+		n = send_more(s, fd, buf, len, flags, NULL, n);
 	chime__sock_leave(s);
 	return done_by(s, ACT_SEND, n, NULL);
 }
@@ -172,9 +173,9 @@ ssize_t chime_recv(chime_sock *s, void *buf, size_t len, int flags)
 		return chime__sock_failed(s, ACT_RECV, fd, NULL);
 	ssize_t n = chime__sock_untold(s, flags);
 	if (n == 0) {
-		n = recv(fd, buf, len, flags | MSG_DONTWAIT);
+		n = direct_recv(fd, buf, len, flags | MSG_DONTWAIT);
 		if (__builtin_expect(n < 0 || flags & MSG_WAITALL, 0))
-			n = recv_more(s, fd, buf, len, flags, NULL, n < 0 ? -errno : n);
+			n = recv_more(s, fd, buf, len, flags, NULL, n);
 	}
 	chime__sock_leave(s);
 	return done_by(s, ACT_RECV, n, NULL);

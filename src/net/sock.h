@@ -87,7 +87,7 @@ static inline int chime__sock_leave(struct chime_sock *s)
 }
 
 /* How many forks lie between this process and the one that loaded the library. */
-extern _Atomic uint32_t chime__fork_generation;
+extern _Atomic uint32_t chime__fork_generation __attribute__((visibility("hidden")));
 
 /* Makes the handle this process's own, after a fork. */
 void chime__sock_renew(struct chime_sock *s);
