@@ -53,13 +53,13 @@ static ssize_t op_accept(struct chime_sock *s, int fd, struct chime__call *c)
 	struct pollfd p = { fd, POLLIN, 0 };
 	chime_addr peer;
 	ssize_t n = -EAGAIN;
+	peer.len = sizeof(peer.u);
 	if (pthread_mutex_trylock(&s->accept_lock) != 0)
 		return n;
 	int ready = poll(&p, 1, 0);
 	if (ready < 0) {
 		n = -errno; /* a signal, just now */
 	} else if (ready > 0 || !listens(fd)) {
-		peer.len = sizeof(peer.u);
 		n = accept4(fd, &peer.u.sa, &peer.len, c->flags);
 		if (n < 0)
 			n = -errno;

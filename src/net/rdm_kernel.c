@@ -500,11 +500,12 @@ static int kernel_send(struct chime_rdm *r, const struct rdm_out *out)
 	struct rdm_assoc *a = find_addr(r, &out->to->addr, false);
 	chime_addr wire = native(k, &out->to->addr);
 	bool answer = r->answers_only || out->to->assoc; /* over the association that asked, or not at all */
-	if (answer && (!a || !a->id || !rdm_is_it(a, out->to)))
+	uint32_t id = answer && a && rdm_is_it(a, out->to) ? a->id : 0;
+	if (answer && !id)
 		return -ENOTCONN;
 	if (!a && r->assocs.count >= r->peers_max)
 		return -ENOBUFS;
-	int err = send_flags(r, answer ? NULL : &wire, answer ? a->id : 0, out, r->ordered ? 0 : SCTP_UNORDERED);
+	int err = send_flags(r, id ? NULL : &wire, id, out, r->ordered ? 0 : SCTP_UNORDERED);
 	if (answer && err == -EPIPE)
 		return -ENOTCONN; /* it is over, which is still to be told */
 	if (err == -EAGAIN)

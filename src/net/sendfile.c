@@ -84,20 +84,20 @@ static ssize_t op_read(struct chime_sock *s, int file, struct chime__call *c)
 	return n < 0 ? -errno : n;
 }
 
-static int by_reading(struct chime_sock *s, int fd, struct chime__call *c, struct transfer *t)
+static int by_reading(struct chime_sock *s, int fd, struct chime__call *c, struct reading *g)
 {
-	struct reading g = { .t = t };
+	struct transfer *t = g->t;
 	while (t->left != 0) {
 		c->op = op_read;
 		c->events = POLLIN;
-		c->buf = &g;
+		c->buf = g;
 		ssize_t got = chime__sock_run(s, t->file, c);
 		if (got <= 0)
 			return (int)got;
 		c->op = op_send;
 		chime__call_flags(c, MSG_NOSIGNAL, POLLOUT);
 		for (ssize_t done = 0; done < got;) {
-			c->buf = g.piece + done;
+			c->buf = g->piece + done;
 			c->len = (size_t)(got - done);
 			ssize_t n = chime__sock_run(s, fd, c);
 			if (n < 0)
@@ -124,8 +124,11 @@ static int transfer(struct chime_sock *s, int fd, struct transfer *t)
 	if (!t->seekable && t->offset != 0)
 		return -ESPIPE;
 	int err = t->seekable ? by_sendfile(s, fd, &c, t) : -ESPIPE;
-	if (err < 0 && t->sent == 0 && cannot_map(err))
-		err = by_reading(s, fd, &c, t);
+	if (err < 0 && t->sent == 0 && cannot_map(err)) {
+		struct reading g;
+		g.t = t;
+		err = by_reading(s, fd, &c, &g);
+	}
 	if (t->seekable && lseek64(t->file, t->offset + t->sent, SEEK_SET) < 0 && err == 0)
 		err = -errno;
 	return err;

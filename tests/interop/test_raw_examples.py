@@ -51,6 +51,8 @@ def echoes_with_their_time():
         for allowed, ttl in (("1 0", True), ("0 2147483647", False)):
             net[0].sysctl("net.ipv4.ping_group_range", allowed)
             for host, shown in (("10.9.0.2", r"10\.9\.0\.2"), ("fd09::2", r"\[fd09::2\]")):
+                # a link that has just come up loses packets
+                wait_for(lambda: example(net[0], "icmp_echo", host, "1")[0] == 0, what=f"{host} answers")
                 code, out, err = example(net[0], "icmp_echo", host, "3", "1ms")
                 same((code, err), (0, b""))
                 ttl_word = "ttl=64 " if ttl and ":" not in host else ""
