@@ -1,7 +1,7 @@
 /*
- * net/direct.h - send(2) and recv(2) by the shortest way, for the calls that count: what the library adds to them is won back here.
+ * net/direct.h - send(2) and recv(2) by the shortest way, for the calls that count: most of what the library adds is won back here.
  *
- * The C library's wrappers are cancellation points, which costs more than all that ours do besides. They are used where others want to
+ * The C library's wrappers are cancellation points, which costs as much as what ours do besides, and more where there are threads. They are used where others want to
  * see the calls: with a sanitizer in the program, behind LD_PRELOAD; and on every other processor than x86-64.
  */
 #ifndef CHIME_NET_DIRECT_H

@@ -2,7 +2,8 @@
  * The carrier in user space: UDP sockets (RFC 6951; rdm_udp.c) under the stack behind net/rdm_stack.h, and its clock.
  *
  * The stack is one for the process, and so is the lock. Packets for any handle are sent as they come out of the stack, in batches; what
- * another handle's packet or the clock brought for a handle is told to it by its ready descriptor.
+ * another handle's packet or the clock brought for a handle is told to it by its ready descriptor. A few lines over 600: all of it is
+ * done with that lock held, on one table of handles.
  */
 #include "net/rdm_user.h"
 #include "net/rdm.h"

@@ -1,4 +1,7 @@
-/* create_connection: every address tried, families in turn, the first to connect wins, nothing left open. */
+/*
+ * create_connection: every address tried, families in turn, the first to connect wins, nothing left open. Over 600 lines, because
+ * the tests share the resolver and the silent listener that stand at its beginning.
+ */
 #include "net/resolve.h"
 #include "net/sock.h"
 

@@ -1,4 +1,7 @@
-/* Whole messages with what goes beside them: built, sent, received, cut and read. */
+/*
+ * Whole messages with what goes beside them: built, sent, received, cut and read. A few lines over 600: one header's
+ * calls, over the pairs of sockets that are opened at its beginning.
+ */
 #include <chime/connect.h>
 #include <chime/errqueue.h>
 #include <chime/msg.h>
