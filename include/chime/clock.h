@@ -34,7 +34,7 @@ CHIME_API int chime_duration_parse(const char *text, int64_t *out_ns);
 
 /*
  * Prints it in the shortest form, with its unit, that chime_duration_parse() reads back to the same value ("250ms",
- * "1.5h"). Negative values, as limits, are "forever".
+ * "90m"). Negative values, as limits, are "forever".
  * Always NUL-terminated. Returns the length that the text has, as snprintf(3) does.
  */
 CHIME_API size_t chime_duration_print(int64_t ns, char *buf, size_t size);

@@ -39,10 +39,9 @@ enum chime_log_level {
 /* One thing that happened. Pointers are valid during the call. */
 struct chime_log_event {
 	enum chime_log_level level;
-	const char *
-		event; /* "open" "close" "refuse" "stall" "idle" "emfile" "drop" "drain" "cut" "error" "note" "trace" */
-	uint64_t conn; /* connection id, 0 none */
-	const chime_addr *peer;         /* NULL none */
+	const char *event;      /* "open" "close" "refuse" "stall" "idle" "emfile" "drop" "error" "note" "trace" */
+	uint64_t conn;          /* connection id, 0 none */
+	const chime_addr *peer; /* NULL none */
 	const chime_endpoint *endpoint; /* NULL none */
 	const char *op;                 /* "accept" "recv" "send" ..., NULL */
 	int err;                        /* 0 or a code */
@@ -96,7 +95,7 @@ CHIME_API int chime_server_new(chime_server **out, const struct chime_server_con
  * one that the text names, else "stamp". config: what the query's values are put over; NULL: the service's default. All are
  * copied; *service must live as long as the server.
  * 0; as chime_endpoint_parse(), with error filled; CHIME_ESCHEME (not served by this release), -EINVAL (a service
- * that does not fit), -ENOENT (no service of that name); -EALREADY (started). error.message is filled for all of them.
+ * that does not fit), -ENOENT (no service of that name); -EALREADY (open). error.message is filled for all of them.
  */
 CHIME_API int chime_server_add(chime_server *s, const char *endpoint, const chime_service *service, const void *config,
 			       struct chime_endpoint_error *error);
@@ -111,7 +110,7 @@ CHIME_API const struct chime_option *chime_server_options(void);
  */
 CHIME_API int chime_server_open(chime_server *s);
 
-/* Opens if that was not done, and starts the workers' threads (all signals blocked in them). Returns at once. */
+/* Opens if that was not done, and starts the workers' threads (all signals blocked in them). Returns at once. -EALREADY: started. */
 CHIME_API int chime_server_start(chime_server *s);
 
 /*
@@ -185,10 +184,11 @@ CHIME_API const chime_endpoint *chime_conn_endpoint(const chime_conn *c); /* NUL
 /*
  * Queues a copy of the bytes (on seqpacket: one message) behind everything before it; sent as the peer takes them. While something
  * is queued, the peer is not read from. During .received the bytes go out after that call's reply.
- * 0; -ENOBUFS (over queue_conn_max); -EPIPE (ending); -ENOMEM.
+ * 0; -ENOBUFS (over queue_conn_max); -EPIPE (ending); -ENOTCONN (not connected yet); -EOPNOTSUPP (a datagram endpoint); -ENOMEM.
  */
 CHIME_API int chime_conn_send(chime_conn *c, const void *buf, size_t len);
-/* A datagram from a datagram endpoint's socket to a peer. 0; -ENOBUFS; -EMSGSIZE; -EOPNOTSUPP on connections and icmp://. */
+/* A datagram from a datagram endpoint's socket to a peer. 0; -ENOBUFS; -EMSGSIZE; -EDESTADDRREQ, -EAFNOSUPPORT (the address);
+ * -EPIPE (ending); -EOPNOTSUPP on connections and icmp://. */
 CHIME_API int chime_conn_sendto(chime_conn *c, const void *buf, size_t len, const chime_addr *to);
 
 /* An answer will come later: the connection stays after the peer's end until each hold is released. Draining waits too. */
@@ -204,7 +204,8 @@ CHIME_API void chime_conn_abort(chime_conn *c);
 /*
  * Connects to an address on the worker's own loop; the result has the service's functions. .opened comes when it is connected;
  * if it fails, only .closed comes, with the reason (state zeroed but for what is copied from arg: the first
- * arg_size bytes, at most state_size). Inside callbacks of that worker. 0 (under way); -EMFILE, -EAFNOSUPPORT ...
+ * arg_size bytes, at most state_size). Inside callbacks of that worker. type: SOCK_STREAM or SOCK_SEQPACKET, else -EINVAL. 0 (under
+ * way); -EMFILE (also: the ceiling of connections), -EAFNOSUPPORT ...
  */
 CHIME_API int chime_worker_connect(chime_worker *w, const chime_service *service, const void *config,
 				   const chime_addr *to, int type, const void *arg, size_t arg_size, chime_conn **out);

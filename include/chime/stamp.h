@@ -41,7 +41,7 @@ struct chime_stamp_config {
 CHIME_API size_t chime_stamp_write(char out[CHIME_STAMP_MAX], int64_t time_ns, enum chime_stamp_format format,
 				   bool utc);
 
-/* "ctime", "rfc3339" ...; -1 where no format has the name. */
+/* "ctime", "rfc3339" ..., NULL for what is no format; the format of a name, -1 where none has it. */
 CHIME_API const char *chime_stamp_format_name(enum chime_stamp_format format);
 CHIME_API int chime_stamp_format_find(const char *name);
 
