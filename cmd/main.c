@@ -89,6 +89,17 @@ static void hold_standard_descriptors(bool serving)
 			(void)!open("/dev/null", fd == 0 || (fd == 1 && !serving) ? O_RDONLY : O_WRONLY);
 }
 
+/* --version and --help stand alone. */
+static int not_alone(const char *option, const char *next)
+{
+	const struct verb *verb = option[1] == 'h' || option[2] == 'h' ? verb_find(next) : NULL;
+	if (verb)
+		complain(NULL, "'%s' behind %s: expected nothing; is it `chime help %s`?", next, option, verb->name);
+	else
+		complain(NULL, "'%s' behind %s: expected nothing", next, option);
+	return EXIT_USAGE;
+}
+
 static int run(int argc, char **argv)
 {
 	if (argc < 2) {
@@ -96,12 +107,14 @@ static int run(int argc, char **argv)
 		return EXIT_USAGE;
 	}
 	const char *word = argv[1];
-	if (!strcmp(word, "--version") || !strcmp(word, "-V")) {
-		printf("chime %s\n", chime_version());
-		return EXIT_DONE;
-	}
-	if (!strcmp(word, "--help") || !strcmp(word, "-h")) {
-		help_program();
+	bool version = !strcmp(word, "--version") || !strcmp(word, "-V");
+	if (version || !strcmp(word, "--help") || !strcmp(word, "-h")) {
+		if (argc > 2)
+			return not_alone(word, argv[2]);
+		if (version)
+			printf("chime %s\n", chime_version());
+		else
+			help_program();
 		return EXIT_DONE;
 	}
 	if (word[0] == '-') {

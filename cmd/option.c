@@ -86,6 +86,17 @@ static int lacking(const struct verb *verb, const char *shown, int shown_len, co
 	return OPTION_EXIT(EXIT_USAGE);
 }
 
+/* Help ends the line: what stands behind it would go unread. */
+static int help_asked(const struct verb *verb, const char *shown, const char *next)
+{
+	if (next) {
+		complain(verb->name, "'%s' behind %s: expected nothing", next, shown);
+		return OPTION_EXIT(EXIT_USAGE);
+	}
+	help_verb(verb);
+	return OPTION_EXIT(EXIT_DONE);
+}
+
 /* Reads argv[*i], a long option, and its value, maybe in the next one. */
 static int read_long(const struct verb *verb, void *base, int argc, char **argv, int *i)
 {
@@ -98,8 +109,7 @@ static int read_long(const struct verb *verb, void *base, int argc, char **argv,
 			complain(verb->name, "--help '%s': expected no value", equals + 1);
 			return OPTION_EXIT(EXIT_USAGE);
 		}
-		help_verb(verb);
-		return OPTION_EXIT(EXIT_DONE);
+		return help_asked(verb, "--help", *i + 1 < argc ? argv[*i + 1] : NULL);
 	}
 	if (!o)
 		return unknown(verb, name, len);
@@ -120,10 +130,8 @@ static int read_letters(const struct verb *verb, void *base, int argc, char **ar
 		const struct verb_option *o = find_letter(verb, *p);
 		char shown[3] = { '-', *p, 0 };
 		int err;
-		if (!o && *p == 'h') {
-			help_verb(verb);
-			return OPTION_EXIT(EXIT_DONE);
-		}
+		if (!o && *p == 'h')
+			return help_asked(verb, "-h", p[1] ? p + 1 : *i + 1 < argc ? argv[*i + 1] : NULL);
 		if (!o) {
 			complain(verb->name, "no option -%c; `chime help %s` lists them", *p, verb->name);
 			return OPTION_EXIT(EXIT_USAGE);

@@ -114,6 +114,46 @@ TEST(slips_get_a_hint)
 	}
 }
 
+/* What stands behind --version or --help would go unread: it is refused with 2, named, with what was expected; as is one verb too many. */
+TEST(version_and_help_stand_alone)
+{
+	static const struct {
+		const char *args[4], *why;
+	} cases[] = {
+		{ { "--version", "x" }, "chime: 'x' behind --version: expected nothing\n" },
+		{ { "-V", "--json" }, "chime: '--json' behind -V: expected nothing\n" },
+		{ { "--version", "" }, "chime: '' behind --version: expected nothing\n" },
+		{ { "--help", "x" }, "chime: 'x' behind --help: expected nothing\n" },
+		{ { "-h", "--" }, "chime: '--' behind -h: expected nothing\n" },
+		{ { "--help", "serve" },
+		  "chime: 'serve' behind --help: expected nothing; is it `chime help serve`?\n" },
+		{ { "--version", "serve" }, "chime: 'serve' behind --version: expected nothing\n" },
+		{ { "--version=1" }, "chime: no option --version=1 here; expected a verb first: " },
+		{ { "-Vh" }, "chime: no option -Vh here; expected a verb first: " },
+		{ { "serve", "--help", "x" }, "chime serve: 'x' behind --help: expected nothing\n" },
+		{ { "talk", "--help", "--nonsense" }, "chime talk: '--nonsense' behind --help: expected nothing\n" },
+		{ { "talk", "-hx" }, "chime talk: 'x' behind -h: expected nothing\n" },
+		{ { "talk", "-h", "tcp://:9" }, "chime talk: 'tcp://:9' behind -h: expected nothing\n" },
+		{ { "sockets", "--help", "--json" }, "chime sockets: '--json' behind --help: expected nothing\n" },
+		{ { "sockets", "--help=x" }, "chime sockets: --help 'x': expected no value\n" },
+		{ { "sockets", "--nonsense", "--help" }, "chime sockets: no option --nonsense; " },
+		{ { "help", "--help", "serve" }, "chime help: 'serve' behind --help: expected nothing\n" },
+		{ { "help", "serve", "talk" }, "chime help: 'talk' is one too many; usage: chime help " },
+		{ { "help", "nonsense", "talk" }, "chime help: 'talk' is one too many; usage: chime help " },
+		{ { "help", "--version" }, "chime help: no option --version; " },
+		{ { "help", "" }, "chime: no verb ''; " },
+	};
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		struct program p = { 0 };
+		const char *args[5] = { cases[i].args[0], cases[i].args[1], cases[i].args[2], cases[i].args[3], NULL };
+		CHECK_EQ(run(&p, args), 2);
+		if (strncmp(told(&p), cases[i].why, strlen(cases[i].why)) != 0)
+			CHECK_STR(told(&p), cases[i].why);
+		CHECK_STR(said(&p), "");
+		program_forget(&p);
+	}
+}
+
 /* Every option's bad values end with 2, name the option and what was expected, and open nothing. */
 TEST_LIMIT(bad_values_are_refused_before_any_socket, 60)
 {
