@@ -251,6 +251,12 @@ struct place {
 	char text[CHIME_ADDR_TEXT];
 };
 
+/* A loopback interface without addresses is beside the point where the address is another's. */
+static bool beside(const struct chime_target *t)
+{
+	return (t->family == AF_INET || t->family == AF_INET6) && !chime_addr_is_loopback(&t->addr);
+}
+
 static void place_try(struct place *p, const struct chime_target *t)
 {
 	*p = (struct place){ .target = *t, .kind = chime_kind_find(t->family, t->type, t->protocol) };
@@ -259,6 +265,8 @@ static void place_try(struct place *p, const struct chime_target *t)
 		p->kind = chime_kind_find(t->family, t->type, 0);
 	if (p->kind)
 		p->tried = try_kind(p->kind);
+	if (p->tried.err == 0 && beside(t))
+		p->tried.why[0] = 0;
 }
 
 static int print_json(const struct sockets *o, const chime_endpoint *e, const char *name, const struct place *places,

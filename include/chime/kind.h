@@ -34,7 +34,7 @@ CHIME_API const struct chime_kind *chime_kind_find(int family, int type, int pro
 
 /*
  * Finds out by trying whether this kernel gives this process such sockets: one is opened, bound where that can be done without
- * anyone noticing (an IP loopback address, any vsock port), and closed. Nothing is sent and nothing is connected. The kernel
+ * anyone noticing (an IP loopback address or, where there is none, the any address; any vsock port), and closed. Nothing is sent and nothing is connected. The kernel
  * may load the module on its own.
  * 0; -EAFNOSUPPORT, -ESOCKTNOSUPPORT, -EPROTONOSUPPORT and others: it has none; -EPERM, -EACCES: it does not give them to us;
  * -EMFILE, -ENFILE, -ENOMEM, -ENOBUFS: not known. why (may be NULL if size is 0): "" or a sentence with the call, the reason

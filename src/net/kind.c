@@ -98,8 +98,13 @@ static bool is_ip(const struct chime_kind *k)
 	return k->family == AF_INET || k->family == AF_INET6;
 }
 
-/* Binds where nobody notices: 0 (perhaps without having bound) or -errno. */
-static int try_bind(const struct chime_kind *k, int fd)
+static int bind_to(int fd, const chime_addr *a)
+{
+	return bind(fd, &a->u.sa, a->len) == 0 ? 0 : -errno;
+}
+
+/* Binds where nobody notices: 0 (perhaps without having bound) or -errno. *no_loopback: only the any address could be had. */
+static int try_bind(const struct chime_kind *k, int fd, bool *no_loopback)
 {
 	chime_addr a = chime_addr_none();
 	if (k->family == AF_INET || k->family == AF_RDS) /* RDS has the addresses of IPv4 */
@@ -108,9 +113,12 @@ static int try_bind(const struct chime_kind *k, int fd)
 		chime_addr_ip(&a, AF_INET6, "::1", 0);
 	else if (k->family == AF_VSOCK)
 		chime_addr_vsock(&a, VMADDR_CID_ANY, VMADDR_PORT_ANY);
-	if (a.len == 0 || bind(fd, &a.u.sa, a.len) == 0)
-		return 0;
-	return -errno;
+	int err = a.len ? bind_to(fd, &a) : 0;
+	*no_loopback = err == -EADDRNOTAVAIL && is_ip(k);
+	if (!*no_loopback)
+		return err;
+	chime_addr_ip(&a, k->family, "", 0);
+	return bind_to(fd, &a);
 }
 
 /* Whether vsock reaches this machine itself: asked by binding, for connecting may lead out of it. */
@@ -140,8 +148,6 @@ static void help(const struct chime_kind *k, int err, char *out, size_t size)
 	case -EADDRNOTAVAIL:
 		if (k->family == AF_RDS)
 			snprintf(out, size, "RDS has no transport (modprobe rds_tcp)");
-		else if (is_ip(k))
-			snprintf(out, size, "the loopback interface has no such address (ip link set lo up)");
 		return;
 	case -ENOPROTOOPT:
 		if (k->protocol == IPPROTO_MPTCP)
@@ -164,6 +170,7 @@ int chime_kind_try(const struct chime_kind *k, char *why, size_t size)
 {
 	const char *call = "socket";
 	char more[128];
+	bool no_loopback = false;
 	int err = 0, fd = socket(k->family, k->type | SOCK_CLOEXEC, k->protocol);
 	if (size)
 		why[0] = 0;
@@ -171,12 +178,16 @@ int chime_kind_try(const struct chime_kind *k, char *why, size_t size)
 		err = -errno;
 	} else {
 		call = "bind";
-		err = try_bind(k, fd);
+		err = try_bind(k, fd, &no_loopback);
 		close(fd);
 	}
 	if (err < 0 && size) {
 		help(k, err, more, sizeof more);
 		snprintf(why, size, "%s: %s%s%s", call, chime_strerror(err), more[0] ? "; " : "", more);
+	} else if (size && no_loopback) {
+		snprintf(why, size, "the loopback interface has no %s",
+			 k->family == AF_INET ? "127.0.0.1 (ip link set lo up)"
+					      : "::1 (ip link set lo up, sysctl net.ipv6.conf.lo.disable_ipv6=0)");
 	} else if (size && k->family == AF_VSOCK && !vsock_loops()) {
 		snprintf(why, size, "to other machines alone; for this one it takes modprobe vsock_loopback");
 	}

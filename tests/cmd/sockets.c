@@ -3,6 +3,10 @@
 
 #include <chime/kind.h>
 
+#include <errno.h>
+#include <netinet/in.h>
+#include <sched.h>
+
 static int run(struct program *p, const char *const *args)
 {
 	program_start(p, args);
@@ -201,6 +205,40 @@ TEST(kernels_without_the_kind)
 	}
 	if (!seen)
 		SKIP("no scheme is opened that this kernel lacks");
+}
+
+/*
+ * How an endpoint resolves does not hang on the loopback interface: without its addresses another's are shown as ever, with 0, and
+ * what lacks is told beside loopback addresses and in the table alone.
+ */
+TEST(no_loopback_addresses)
+{
+	struct program p = { 0 };
+	if (unshare(CLONE_NEWNET) < 0)
+		SKIP("making a network namespace takes root");
+	if (system("ip link set lo up && ip addr del 127.0.0.1/8 dev lo && ip link set lo down") != 0)
+		SKIP("ip(8) cannot take the loopback address away");
+	CHECK_EQ(RUN(&p, "tcp://192.0.2.1:9"), 0);
+	CHECK_STR(said(&p), "tcp://192.0.2.1:9\nSOCK_STREAM TCP: reliable ordered bytes\ntalking to it tries\n"
+			    "   1  AF_INET  192.0.2.1:9\n");
+	program_forget(&p);
+	CHECK_EQ(RUN(&p, "udp4://:9"), 0);
+	check_contains(said(&p), "127.0.0.1:9\n      the loopback interface has no 127.0.0.1");
+	program_forget(&p);
+	CHECK_EQ(RUN(&p), 0);
+	check_contains(said(&p), " STREAM    TCP      yes    tcp             yes   reliable ordered bytes (1)\n");
+	check_contains(said(&p), "the loopback interface has no 127.0.0.1 (ip link set lo up)\n");
+	program_forget(&p);
+	if (chime_kind_try(chime_kind_find(AF_INET6, SOCK_STREAM, IPPROTO_TCP), NULL, 0) == -EAFNOSUPPORT)
+		SKIP("this kernel has no IPv6");
+	CHECK_EQ(RUN(&p, "--serve", "tcp://[2001:db8::1]:9"), 0);
+	CHECK_STR(said(&p), "tcp://[2001:db8::1]:9\nSOCK_STREAM TCP: reliable ordered bytes\nserving it listens on\n"
+			    "   1  AF_INET6 [2001:db8::1]:9\n");
+	program_forget(&p);
+	CHECK_EQ(RUN(&p, "-j", "tcp://[::1]:9"), 0);
+	check_contains(said(&p), "\"available\": true");
+	check_contains(said(&p), "\"note\": \"the loopback interface has no ::1 ");
+	program_forget(&p);
 }
 
 TEST_MAIN()

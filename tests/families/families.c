@@ -95,7 +95,7 @@ static int lacks(const struct row *r, const chime_endpoint *e, const char **said
 	if (kind) {
 		char why[256];
 		err = chime_kind_try(kind, why, sizeof why);
-		if (err == 0 && r->family == AF_VSOCK && why[0]) /* no loopback: it would lead out of this machine */
+		if (err == 0 && why[0]) /* no loopback: it would lead out of this machine */
 			err = -EADDRNOTAVAIL;
 		*said = chime_errname(err);
 		return err;
