@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <jansson.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -71,23 +72,42 @@ static void tell(char *out, size_t size, const struct tried *t)
 	snprintf(out, size, "%s%s%s", t->err < 0 ? chime_errname(t->err) : "", t->err < 0 ? ", " : "", t->why);
 }
 
-/* What carries a scheme's endpoints, where no socket of the kernel has to; NULL: one has. */
-static const char *carrier(enum chime_scheme scheme)
+/* Whether a scheme's endpoints are carried by what may be no socket of the kernel. */
+static bool reliable(enum chime_scheme scheme)
 {
-	bool reliable = scheme == CHIME_RDM || scheme == CHIME_SCTP_SEQPACKET;
-	return reliable ? chime_rdm_carrier_name(CHIME_RDM_AUTO) : NULL;
+	return scheme == CHIME_RDM || scheme == CHIME_SCTP_SEQPACKET;
 }
 
-static bool carried(enum chime_scheme scheme)
+/* What carries them; NULL: sockets do. */
+static const char *carrier(enum chime_scheme scheme)
 {
-	return carrier(scheme) && chime_rdm_available(CHIME_RDM_AUTO) == 0;
+	return reliable(scheme) ? chime_rdm_carrier_name(CHIME_RDM_AUTO) : NULL;
+}
+
+static const char *carrier_of(const chime_endpoint *e)
+{
+	return reliable(e->scheme) ? chime_rdm_carrier_name((enum chime_rdm_carrier)e->set.carrier) : NULL;
+}
+
+/* The same for what an endpoint asks to be carried by. */
+static struct tried try_carrier(const chime_endpoint *e, const struct chime_target *t)
+{
+	enum chime_rdm_carrier which = (enum chime_rdm_carrier)e->set.carrier;
+	const struct chime_kind *sctp = chime_kind_find(t->family, SOCK_SEQPACKET, IPPROTO_SCTP);
+	struct tried got = { .err = chime_rdm_available(which) };
+	if (got.err < 0 && which == CHIME_RDM_KERNEL && sctp)
+		return try_kind(sctp);
+	if (got.err < 0)
+		snprintf(got.why, sizeof got.why, "%s",
+			 which == CHIME_RDM_USER ? "this build is without libusrsctp" : carrier_of(e));
+	return got;
 }
 
 /* Whether this release serves the kind's endpoints and talks on them. */
 static bool opens(const struct chime_kind *k)
 {
 	const struct chime_scheme_info *info = chime_scheme_info(k->scheme);
-	return info && info->opens && (!carrier(k->scheme) || carried(k->scheme));
+	return info && info->opens && (!reliable(k->scheme) || chime_rdm_available(CHIME_RDM_AUTO) == 0);
 }
 
 static const char *scheme_name(const struct chime_kind *k)
@@ -257,13 +277,15 @@ static bool beside(const struct chime_target *t)
 	return (t->family == AF_INET || t->family == AF_INET6) && !chime_addr_is_loopback(&t->addr);
 }
 
-static void place_try(struct place *p, const struct chime_target *t)
+static void place_try(struct place *p, const chime_endpoint *e, const struct chime_target *t)
 {
 	*p = (struct place){ .target = *t, .kind = chime_kind_find(t->family, t->type, t->protocol) };
 	chime_addr_print(&t->addr, p->text, sizeof p->text);
 	if (!p->kind && t->type == SOCK_RDM) /* rdm:// is SCTP's, whose protocol the kind does not have */
 		p->kind = chime_kind_find(t->family, t->type, 0);
-	if (p->kind)
+	if (reliable(e->scheme))
+		p->tried = try_carrier(e, t);
+	else if (p->kind)
 		p->tried = try_kind(p->kind);
 	if (p->tried.err == 0 && beside(t))
 		p->tried.why[0] = 0;
@@ -276,11 +298,13 @@ static int print_json(const struct sockets *o, const chime_endpoint *e, const ch
 	for (int i = 0; i < n; i++) {
 		const struct place *p = &places[i];
 		json_t *row = p->kind ? json_kind(p->kind) : json_object();
+		if (carrier_of(e))
+			json_object_set_new(row, "carrier", json_string(carrier_of(e)));
 		json_object_set_new(row, "address", json_text(p->text));
 		json_array_append_new(rows, json_tried(row, &p->tried));
 	}
 	return json_out(json_pack("{s:o, s:s, s:s*, s:I, s:n, s:o}", "endpoint", json_text(name), "for",
-				  o->serve ? "serve" : "talk", "carrier", carrier(e->scheme), "attempt_delay_ns",
+				  o->serve ? "serve" : "talk", "carrier", carrier_of(e), "attempt_delay_ns",
 				  (json_int_t)(o->serve ? 0 : CHIME_ATTEMPT_DELAY), "error", "addresses", rows));
 }
 
@@ -293,8 +317,8 @@ static void print_text(const struct sockets *o, const chime_endpoint *e, const c
 	puts(name);
 	if (k)
 		printf("%s%s%s: %s\n", k->type_name, k->protocol_name[0] ? " " : "", k->protocol_name, promise(k));
-	if (carrier(e->scheme))
-		printf("carried by %s\n", carrier(e->scheme));
+	if (carrier_of(e))
+		printf("carried by %s\n", carrier_of(e));
 	if (o->serve)
 		puts("serving it listens on");
 	else if (n > 1)
@@ -337,8 +361,8 @@ static int run_endpoint(const struct sockets *o, const chime_endpoint *e)
 	if (!o->serve)
 		chime_targets_order(targets, n);
 	for (int i = 0; i < n; i++) {
-		place_try(&places[i], &targets[i]);
-		available += places[i].tried.err == 0 || carried(e->scheme);
+		place_try(&places[i], e, &targets[i]);
+		available += places[i].tried.err == 0;
 	}
 	int code = EXIT_DONE;
 	if (o->json)

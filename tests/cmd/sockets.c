@@ -2,6 +2,7 @@
 #include "program.h"
 
 #include <chime/kind.h>
+#include <chime/rdm.h>
 
 #include <errno.h>
 #include <netinet/in.h>
@@ -205,6 +206,31 @@ TEST(kernels_without_the_kind)
 	}
 	if (!seen)
 		SKIP("no scheme is opened that this kernel lacks");
+}
+
+/* What carries rdm:// is what the endpoint asks for; what is not to be had is told, with 3, and no more is said of a kernel that need not have it. */
+TEST(carriers_are_those_asked_for)
+{
+	static const char *const words[] = { "auto", "kernel", "user" };
+	for (int i = 0; i < 3; i++) {
+		struct program p = { 0 };
+		char text[64], line[160];
+		bool here = chime_rdm_available((enum chime_rdm_carrier)i) == 0;
+		snprintf(text, sizeof text, "rdm://127.0.0.1:9?carrier=%s", words[i]);
+		snprintf(line, sizeof line, "\ncarried by %s\n", chime_rdm_carrier_name((enum chime_rdm_carrier)i));
+		CHECK_EQ(RUN(&p, text), here ? 0 : 3);
+		check_contains(said(&p), line);
+		check_contains(said(&p), "   1  AF_INET  127.0.0.1:9\n");
+		CHECK_PTR(strstr(said(&p), "no Linux has it"), NULL);
+		if (i == CHIME_RDM_KERNEL && !here)
+			check_contains(said(&p), "modprobe sctp");
+		program_forget(&p);
+		CHECK_EQ(RUN(&p, "--json", text), here ? 0 : 3);
+		snprintf(line, sizeof line, "\"carrier\": \"%s\"", chime_rdm_carrier_name((enum chime_rdm_carrier)i));
+		check_contains(said(&p), line);
+		check_contains(said(&p), here ? "\"available\": true" : "\"available\": false");
+		program_forget(&p);
+	}
 }
 
 /*
