@@ -55,6 +55,16 @@ static void remove_bound(int sig)
 	raise(sig);
 }
 
+/* The family that the endpoint pins, by its scheme or by a numeric host; AF_UNSPEC: a name's addresses will tell. */
+static int family_of(const struct talk *t)
+{
+	chime_addr host;
+	int family = t->to.family ? t->to.family : t->scheme->family;
+	if (family == AF_UNSPEC && t->to.host[0] && chime_addr_ip(&host, AF_UNSPEC, t->to.host, 0) == 0)
+		family = chime_addr_family(&host);
+	return family;
+}
+
 /* Takes --bind ADDR apart. 0 or an exit code after telling. */
 static int read_bind(const struct talk *t, chime_addr *out)
 {
@@ -67,7 +77,7 @@ static int read_bind(const struct talk *t, chime_addr *out)
 			 t->opts.bind, told ? "" : chime_strerror(err), told ? "" : "; ");
 		return complain_exit(err);
 	}
-	int family = chime_addr_family(out), wanted = t->to.family ? t->to.family : t->scheme->family;
+	int family = chime_addr_family(out), wanted = family_of(t);
 	bool ip = family == AF_INET || family == AF_INET6;
 	if (t->scheme->ip && wanted == AF_UNSPEC ? !ip : family != wanted) {
 		complain("talk", "--bind '%s': not an address that %s can be reached from", t->opts.bind, t->name);
