@@ -15,11 +15,11 @@ enum chime_opt_type {
 	CHIME_OPT_INT,  /* an int, min..max */
 	CHIME_OPT_UINT64, /* 64 bits: SO_MAX_PACING_RATE, SO_COOKIE; -1 as a typed value: all ones, no limit, whatever min says */
 	CHIME_OPT_DURATION, /* struct timeval; text and typed value: a duration, 0 or "0s" is no limit */
-	CHIME_OPT_LINGER,   /* struct linger; text: "off" or a duration in whole seconds; typed: CHIME_FOREVER is off */
-	CHIME_OPT_MSEC,     /* an int of milliseconds; a duration */
-	CHIME_OPT_SECONDS,  /* an int of seconds; a duration */
-	CHIME_OPT_TEXT,     /* letters: SO_BINDTODEVICE, TCP_CONGESTION; at most max bytes */
-	CHIME_OPT_ERROR,    /* an int that is an errno; text: its name */
+	CHIME_OPT_LINGER, /* struct linger; text: "off" or a duration, of which whole seconds count; typed: CHIME_FOREVER is off */
+	CHIME_OPT_MSEC,    /* an int of milliseconds; a duration */
+	CHIME_OPT_SECONDS, /* an int of seconds; a duration */
+	CHIME_OPT_TEXT,    /* letters: SO_BINDTODEVICE, TCP_CONGESTION; at most max bytes */
+	CHIME_OPT_ERROR,   /* an int that is an errno; text: its name */
 };
 
 /* Which sockets have it. */
@@ -52,8 +52,7 @@ CHIME_API const char *chime_opt_level_name(int level);
 
 /*
  * The value as a number: flags, counts, and times in nanoseconds. -EOPNOTSUPP: the option is a text, or cannot be read or written;
- * -ERANGE: not within min..max, or no whole number of the option's unit; else what getsockopt(2) says. Never waits.
- * Times of TCP and the like are rounded up to the option's unit.
+ * -ERANGE: not within min..max; else what getsockopt(2) says. Never waits. A time that is set is rounded up to the option's unit.
  */
 CHIME_API int chime_opt_get(chime_sock *s, const struct chime_opt *o, int64_t *value);
 CHIME_API int chime_opt_set(chime_sock *s, const struct chime_opt *o, int64_t value);

@@ -385,11 +385,11 @@ static int race_out(struct race *r, chime_sock **out)
 	return err;
 }
 
-static int unresolved(struct race *r, const char *name, int err)
+static int unresolved(struct race *r, const char *name, const char *what, int err)
 {
 	why_add(r, name);
 	why_add(r, ": ");
-	why_add(r, chime_strerror(err));
+	why_add(r, what ? what : chime_strerror(err));
 	return err;
 }
 
@@ -403,7 +403,7 @@ int chime_create_connection(chime_sock **out, const char *host, int port, const 
 	int n = chime_resolve(host, port, AF_UNSPEC, SOCK_STREAM, IPPROTO_TCP, false, chime__time_left(r.deadline),
 			      r.targets, CHIME_TARGETS);
 	if (n < 0)
-		return unresolved(&r, host && *host ? host : "localhost", n);
+		return unresolved(&r, host && *host ? host : "localhost", NULL, n);
 	r.n = n;
 	return race_out(&r, out);
 }
@@ -450,13 +450,14 @@ int chime_connect_endpoint(chime_sock **out, const chime_endpoint *to, const str
 	if (err < 0)
 		return err;
 	if (to->scheme == CHIME_RDM || to->scheme == CHIME_SCTP_SEQPACKET) /* what carries them may be no socket */
-		return unresolved(&r, chime_scheme_info(to->scheme)->name, CHIME_ESCHEME);
+		return unresolved(&r, chime_scheme_info(to->scheme)->name,
+				  "such endpoints are for chime_rdm_connect() (chime/rdm.h)", CHIME_ESCHEME);
 	r.set = &to->set;
 	r.scheme = (int)to->scheme;
 	int n = chime_endpoint_resolve(to, false, chime__time_left(r.deadline), r.targets, CHIME_TARGETS);
 	if (n < 0) {
 		chime_endpoint_print(to, text, sizeof(text));
-		return unresolved(&r, text, n);
+		return unresolved(&r, text, n == CHIME_ESCHEME ? chime_scheme_info(to->scheme)->lacks : NULL, n);
 	}
 	r.n = n;
 	return chime_scheme_info(to->scheme)->ip ? race_out(&r, out) : connect_one(&r, out);
