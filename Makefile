@@ -1,5 +1,5 @@
 # For people; CMake and Ninja do the work. "make help" lists what there is.
-.PHONY: build examples run check build-cpython check-cpython check-cross check-vm sim soak bench million fuzz install help
+.PHONY: build examples run check build-cpython check-cpython check-cross check-vm torment sim soak bench million fuzz install help
 .DEFAULT_GOAL := build
 
 PREFIX ?= /usr/local
@@ -28,6 +28,10 @@ check-cpython: build-cpython ## run CPython's own network tests on libchime (MOD
 check-cross: ## build for s390x and i386, run the unit tests there, and let them talk to ours
 	@scripts/packages cross
 	@scripts/cross
+
+torment: ## run the tests while threads of theirs, chosen at random, are held up (PRESET=asan SEED=N; root)
+	@cmake --preset $(or $(PRESET),asan) -DCHIME_TESTS=ON >/dev/null && cmake --build --preset $(or $(PRESET),asan)
+	@scripts/torment $(if $(SEED),--seed $(SEED)) ctest --preset $(or $(PRESET),asan) -j $$(($$(nproc) * 4))
 
 check-vm: ## run the engine's tests, and every family of sockets, in other kernels, booted for them
 	@scripts/packages vm
