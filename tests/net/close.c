@@ -7,6 +7,7 @@
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 static bool is_open(int fd)
@@ -116,6 +117,7 @@ TEST(close_in_a_child_leaves_the_parent_waiting)
 		int fd = chime_fileno(k.s), wake = atomic_load(&k.s->wake), failed = 0;
 		failed |= chime_set_timeout(k.s, 0) < 0;
 		failed |= chime_recv(k.s, k.buf, 1, 0) != -EAGAIN;
+		failed |= atomic_load(&k.s->wake) != -1; /* it does not hear what wakes the parent, nor take that away */
 		failed |= chime_close(k.s) < 0;
 		failed |= is_open(fd); /* though a thread was in recv, in the parent */
 		failed |= is_open(wake);
@@ -271,6 +273,137 @@ TEST(close_from_many_threads)
 		CHECK_EQ(stuck_thread_end(&t), CHIME_ECLOSED);
 		stuck_free(&k);
 	}
+}
+
+/* ---- closing and detaching at once, with calls under way ---- */
+
+enum part {
+	CLOSES,
+	DETACHES,
+	RECEIVES,
+	SENDS,
+	SETS_LIMIT,
+	DUPS,
+	PARTS
+};
+
+struct racer {
+	struct race *race;
+	enum part part;
+	unsigned delay; /* turns of a loop, before it begins */
+	pthread_t thread;
+	int result;
+	chime_sock *dup;
+};
+
+struct race {
+	chime_sock *s;
+	pthread_barrier_t start;
+	struct racer racer[10];
+};
+
+static void *race_run(void *arg)
+{
+	struct racer *r = arg;
+	chime_sock *s = r->race->s;
+	char b[8] = { 0 };
+	pthread_barrier_wait(&r->race->start);
+	for (volatile unsigned i = 0; i < r->delay; i++)
+		;
+	switch (r->part) {
+	case CLOSES:
+		r->result = chime_close(s);
+		break;
+	case DETACHES:
+		r->result = chime_detach(s);
+		break;
+	case RECEIVES:
+		r->result = (int)chime_recv(s, b, sizeof b, 0);
+		break;
+	case SENDS:
+		do
+			r->result = (int)chime_send(s, b, sizeof b, 0);
+		while (r->result > 0);
+		break;
+	case SETS_LIMIT:
+		do
+			r->result = chime_set_timeout(s, 60 * CHIME_SEC);
+		while (r->result == 0);
+		break;
+	default:
+		r->result = chime_dup(s, &r->dup);
+	}
+	return NULL;
+}
+
+static ino_t inode(int fd)
+{
+	struct stat st;
+	return fstat(fd, &st) == 0 ? st.st_ino : 0;
+}
+
+static void race_once(unsigned spread)
+{
+	static const enum part parts[] = { CLOSES, CLOSES,   DETACHES, DETACHES,   RECEIVES,
+					   SENDS,  RECEIVES, DUPS,     SETS_LIMIT, DUPS };
+	struct race race;
+	chime_sock *p[2];
+	int detached = -1, fd;
+	CHECK_EQ(chime_socketpair(p, AF_UNIX, SOCK_STREAM, 0), 0);
+	race.s = p[0];
+	fd = chime_fileno(p[0]);
+	const ino_t its_own = inode(fd);
+	CHECK_EQ(pthread_barrier_init(&race.start, NULL, 10), 0);
+	for (int i = 0; i < 10; i++) {
+		race.racer[i] = (struct racer){ &race, parts[i], (unsigned)test_random() % spread, 0, 0, NULL };
+		CHECK_EQ(pthread_create(&race.racer[i].thread, NULL, race_run, &race.racer[i]), 0);
+	}
+	for (int i = 0; i < 10; i++)
+		pthread_join(race.racer[i].thread, NULL);
+	pthread_barrier_destroy(&race.start);
+	for (int i = 0; i < 10; i++) {
+		struct racer *r = &race.racer[i];
+		if (r->part == CLOSES || (r->part == DUPS && r->result == 0)) {
+			CHECK_EQ(r->result, 0);
+		} else if (r->part == DETACHES && r->result >= 0) {
+			CHECK_EQ(detached, -1); /* it has one owner */
+			CHECK_EQ(detached = r->result, fd);
+		} else {
+			CHECK_EQ(r->result, CHIME_ECLOSED);
+		}
+		if (r->part != DUPS)
+			continue;
+		CHECK_EQ(!r->dup, r->result < 0);
+		if (r->dup) /* nobody has closed it, nor put another in its place */
+			CHECK_EQ(inode(chime_fileno(r->dup)), its_own);
+		chime_free(&r->dup);
+	}
+	CHECK_EQ(chime_fileno(p[0]), -1);
+	CHECK_EQ(atomic_load(&p[0]->fd), -1);
+	CHECK_EQ(atomic_load(&p[0]->wake), -1);
+	CHECK_EQ(atomic_load(&p[0]->calls), SOCK_CLOSED);
+	if (detached >= 0) {
+		CHECK_EQ(inode(detached), its_own);
+		CHECK_EQ(close(detached), 0);
+	}
+	char got[4096];
+	ssize_t n;
+	while ((n = chime_recv(p[1], got, sizeof got, 0)) > 0)
+		;
+	CHECK_EQ(n, 0); /* it is closed now, everywhere */
+	chime_free(&p[0]);
+	chime_free(&p[1]);
+}
+
+/*
+ * Closing and detaching from several threads while others receive, send, set limits and dup: one owner gets the descriptor, or it is
+ * closed, once; every call ends, and nothing of the handle stays open.
+ */
+TEST(close_and_detach_at_once)
+{
+	const int64_t until = test_now() + CHIME_SEC;
+	for (unsigned round = 0; round < 400 && (round < 20 || test_now() < until); round++)
+		race_once(1 + (20u << round % 12));
 }
 
 /* Waiting costs one descriptor, which goes with the handle; not waiting costs none. */

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <linux/vm_sockets.h>
 #include <netinet/in.h>
 #include <sched.h>
 #include <stdlib.h>
@@ -14,6 +15,45 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+/* ---- a vsock as the test wants it, whatever this kernel has ---- */
+
+#define NOBODY 0xffffffffu /* VMADDR_CID_ANY */
+
+static bool vsock_is_there;
+static unsigned vsock_here; /* the only address that it can be bound to, besides any */
+static int vsock_sockets;
+
+int socket(int family, int type, int protocol)
+{
+	if (vsock_is_there && family == AF_VSOCK) {
+		vsock_sockets++;
+		family = AF_UNIX;
+		type = SOCK_STREAM | (type & SOCK_CLOEXEC);
+	}
+	return (int)syscall(SYS_socket, family, type, protocol);
+}
+
+int bind(int fd, const struct sockaddr *a, socklen_t len)
+{
+	if (vsock_is_there && a->sa_family == AF_VSOCK) {
+		struct sockaddr_vm vm = { 0 };
+		memcpy(&vm, a, len < sizeof vm ? len : sizeof vm);
+		if (vm.svm_port == VMADDR_PORT_ANY && (vm.svm_cid == NOBODY || vm.svm_cid == vsock_here))
+			return 0;
+		errno = EADDRNOTAVAIL;
+		return -1;
+	}
+	return (int)syscall(SYS_bind, fd, a, len);
+}
+
+static int open_descriptors(void)
+{
+	int n = 0;
+	for (int fd = 0; fd < 200; fd++)
+		n += fcntl(fd, F_GETFD) >= 0;
+	return n;
+}
 
 /* Every kind is in the table once, is found, and has its names. */
 TEST(each_kind_is_found)
@@ -86,6 +126,31 @@ TEST(loopback_kinds_are_here)
 		CHECK_EQ(chime_kind_try(k, why, sizeof why), 0);
 		CHECK_STR(why, "");
 	}
+}
+
+/*
+ * A vsock that reaches other machines alone, not this one, is there, with a note that says so and names the module; with one that
+ * reaches this machine there is nothing to say, and other families have no such note.
+ */
+TEST(vsock_tells_whether_it_reaches_this_machine)
+{
+	static const unsigned here[] = { 3 /* a guest's own */, 1 /* VMADDR_CID_LOCAL */ };
+	static const int types[] = { SOCK_STREAM, SOCK_SEQPACKET };
+	char why[256];
+	vsock_is_there = true;
+	for (int i = 0; i < 2; i++)
+		for (int j = 0; j < 2; j++) {
+			vsock_here = here[i];
+			int before = open_descriptors();
+			CHECK_EQ(chime_kind_try(chime_kind_find(AF_VSOCK, types[j], 0), why, sizeof why), 0);
+			CHECK_STR(why,
+				  i ? "" : "to other machines alone; for this one it takes modprobe vsock_loopback");
+			CHECK_EQ(chime_kind_try(chime_kind_find(AF_VSOCK, types[j], 0), NULL, 0), 0);
+			CHECK_EQ(open_descriptors(), before);
+		}
+	CHECK_EQ(vsock_sockets, 12); /* each with one for the question, but where nobody asks why */
+	CHECK_EQ(chime_kind_try(chime_kind_find(AF_UNIX, SOCK_STREAM, 0), why, sizeof why), 0);
+	CHECK_STR(why, "");
 }
 
 /* No Linux has SOCK_RDM over IP, and it says so. */

@@ -106,6 +106,76 @@ TEST(multicast_join_and_leave)
 	}
 }
 
+/* How many sockets of this namespace are in the group ff12::7 at the interface. */
+static int members(const char *interface)
+{
+	char line[256], name[64], group[64];
+	int users = 0, n;
+	FILE *f = fopen("/proc/net/igmp6", "re");
+	CHECK(f != NULL);
+	while (fgets(line, sizeof line, f))
+		if (sscanf(line, "%*d %63s %63s %d", name, group, &n) == 3 && !strcmp(name, interface) &&
+		    !strcmp(group, "ff120000000000000000000000000007"))
+			users = n;
+	fclose(f);
+	return users;
+}
+
+/* Which source of the group a socket at the interface asks for: the end of its address; "" none. */
+static const char *source_at(const char *interface)
+{
+	static char source[64];
+	char line[256], name[64], group[64];
+	FILE *f = fopen("/proc/net/mcfilter6", "re");
+	CHECK(f != NULL);
+	source[0] = 0;
+	while (fgets(line, sizeof line, f))
+		if (sscanf(line, "%*d %63s %63s %63s", name, group, source) == 3 && !strcmp(name, interface) &&
+		    !strcmp(group, "ff120000000000000000000000000007"))
+			break;
+		else
+			source[0] = 0;
+	fclose(f);
+	return source[0] ? source + 28 : "";
+}
+
+/*
+ * The scope of an IPv6 group says at which interface it is joined and left, whichever the routes lead through, with a source and without
+ * one; an interface that is given beside it counts more.
+ */
+TEST(multicast_scope_is_the_interface)
+{
+	static const char *const links[] = { "wire", "end" };
+	enter_net();
+	const chime_addr source = addr(AF_INET6, "fd07::2", 0);
+	for (int i = 0; i < 2; i++) {
+		const char *here = links[i], *there = links[!i];
+		char text[64];
+		chime_sock *s;
+		unsigned other = (unsigned)chime_if_nametoindex(there);
+		snprintf(text, sizeof text, "ff12::7%%%s", here);
+		const chime_addr group = addr(AF_INET6, text, 0);
+		CHECK_EQ(chime_open(&s, AF_INET6, SOCK_DGRAM, 0), 0);
+		CHECK_EQ(chime_join_group(s, &group, 0), 0);
+		CHECK_EQ(members(here), 1);
+		CHECK_EQ(members(there), 0);
+		CHECK_EQ(chime_leave_group(s, &group, other), -EADDRNOTAVAIL);
+		CHECK_EQ(chime_join_group(s, &group, other), 0);
+		CHECK_EQ(members(there), 1);
+		CHECK_EQ(chime_leave_group(s, &group, 0), 0);
+		CHECK_EQ(members(here), 0);
+		CHECK_EQ(members(there), 1);
+		CHECK_EQ(chime_leave_group(s, &group, other), 0);
+		CHECK_EQ(members(there), 0);
+		CHECK_EQ(chime_join_source(s, &group, &source, 0), 0);
+		CHECK_STR(source_at(here), "0002");
+		CHECK_STR(source_at(there), "");
+		CHECK_EQ(chime_leave_source(s, &group, &source, 0), 0);
+		CHECK_EQ(members(here), 0);
+		chime_free(&s);
+	}
+}
+
 /* From one source: others are not heard; leaving it ends that. */
 TEST(multicast_one_source)
 {

@@ -78,29 +78,41 @@ static sem_t go_on;
 static bool stuck;
 static _Atomic int released;
 
-static int fake_ask(const char *host, const char *service, const struct addrinfo *hints, struct addrinfo **out)
+static struct addrinfo *answer(uint32_t address, char *canonical)
 {
-	static char canonical[] = "canonical.test";
-	(void)host;
-	(void)service;
-	if (stuck)
-		sem_wait(&go_on);
 	struct addrinfo *ai = calloc(1, sizeof *ai + sizeof(struct sockaddr_in));
 	struct sockaddr_in *in = (struct sockaddr_in *)(ai + 1);
 	in->sin_family = AF_INET;
-	in->sin_addr.s_addr = htonl(0xc0000205);
+	in->sin_addr.s_addr = htonl(address);
 	ai->ai_family = AF_INET;
 	ai->ai_socktype = SOCK_STREAM;
 	ai->ai_addr = (struct sockaddr *)in;
 	ai->ai_addrlen = sizeof *in;
-	ai->ai_canonname = hints->ai_flags & AI_CANONNAME ? canonical : NULL;
-	*out = ai;
+	ai->ai_canonname = canonical;
+	return ai;
+}
+
+static int fake_ask(const char *host, const char *service, const struct addrinfo *hints, struct addrinfo **out)
+{
+	static char canonical[] = "canonical.test", other[] = "another.test";
+	bool wanted = hints->ai_flags & AI_CANONNAME;
+	(void)service;
+	if (stuck)
+		sem_wait(&go_on);
+	*out = answer(0xc0000205, wanted ? canonical : NULL);
+	if (!strcmp(host, "three.test")) {
+		(*out)->ai_next = answer(0xc0000206, NULL);
+		(*out)->ai_next->ai_next = answer(0xc0000207, wanted ? other : NULL);
+	}
 	return 0;
 }
 
 static void fake_release(struct addrinfo *list)
 {
-	free(list);
+	for (struct addrinfo *next; list; list = next) {
+		next = list->ai_next;
+		free(list);
+	}
 	released++;
 }
 
@@ -127,6 +139,24 @@ TEST(getaddrinfo_canonical_name_and_limit)
 	for (int64_t until = test_now() + 60 * CHIME_SEC; released < 4 && test_now() < until;)
 		usleep(1000);
 	CHECK_EQ(released, 4);
+}
+
+/* The canonical name is the one that stands with the first address, and all addresses are given. */
+TEST(getaddrinfo_canonical_name_of_several)
+{
+	struct chime_addrinfo *a;
+	chime__resolver = (struct chime__resolver){ fake_ask, fake_release };
+	CHECK_EQ(chime_getaddrinfo("three.test", NULL, 0, 0, 0, AI_CANONNAME, LIMIT, &a), 0);
+	CHECK_EQ(a->count, 3);
+	CHECK_STR(a->canonical, "canonical.test");
+	shows(&a->at[0].addr, "192.0.2.5:0");
+	shows(&a->at[1].addr, "192.0.2.6:0");
+	shows(&a->at[2].addr, "192.0.2.7:0");
+	chime_addrinfo_free(&a);
+	CHECK_EQ(chime_getaddrinfo("three.test", NULL, 0, 0, 0, 0, LIMIT, &a), 0);
+	CHECK_EQ(a->count, 3);
+	CHECK_PTR(a->canonical, NULL);
+	chime_addrinfo_free(&a);
 }
 
 /* Python's two special names, and numbers, are not looked up. */

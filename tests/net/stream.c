@@ -203,6 +203,74 @@ TEST(long_writes_say_what_went)
 	close_stream();
 }
 
+/*
+ * A full buffer of which a part can be sent has room again: the write that found it full is taken and has no error. When no byte can be
+ * sent it has one, and says how much was taken. All that was taken comes, once and in order.
+ */
+TEST(partly_flushed_buffer_takes_more)
+{
+	enum {
+		SIZE = 4 << 20
+	}; /* more than the sockets hold */
+	static unsigned char big[SIZE], got[2 * SIZE];
+	const int64_t limits[] = { 0, 2 * CHIME_MSEC };
+	for (size_t i = 0; i < SIZE; i++)
+		big[i] = (unsigned char)test_random();
+	for (int i = 0; i < 2; i++) {
+		int told = i ? CHIME_ETIMEOUT : -EAGAIN;
+		size_t taken = 99, more = 0, received = 0;
+		open_stream(SIZE);
+		CHECK_EQ(chime_set_timeout(p[0], limits[i]), 0);
+		CHECK_EQ(chime_stream_write(st, big, SIZE - 8, NULL), 0);
+		CHECK_EQ(chime_stream_write(st, big + SIZE - 8, 8, NULL), 0);
+		CHECK_EQ(chime_recv(p[1], got, 1, MSG_DONTWAIT), -EAGAIN); /* it just fits */
+		CHECK_EQ(chime_stream_write(st, "more", 4, &taken), 0);
+		CHECK_EQ(taken, 4);
+		CHECK_EQ(chime_stream_write(st, big, SIZE, &more), told);
+		CHECK_IN(more, 1, SIZE - 5);
+		CHECK_EQ(chime_stream_write(st, "lost", 4, &taken), told);
+		CHECK_EQ(taken, 0);
+		CHECK_EQ(chime_stream_flush(st), told);
+		CHECK_EQ(chime_set_timeout(p[0], 0), 0);
+		while (received < SIZE + 4 + more) {
+			int err = chime_stream_flush(st);
+			CHECK(err == 0 || err == -EAGAIN);
+			ssize_t n = chime_recv(p[1], got + received, sizeof got - received, MSG_DONTWAIT);
+			CHECK(n > 0);
+			received += (size_t)n;
+		}
+		CHECK_EQ(received, SIZE + 4 + more);
+		CHECK_MEM(got, big, SIZE);
+		CHECK_MEM(got + SIZE, "more", 4);
+		CHECK_MEM(got + SIZE + 4, big, more);
+		CHECK_EQ(chime_stream_flush(st), 0);
+		CHECK_EQ(chime_recv(p[1], got, 1, MSG_DONTWAIT), -EAGAIN);
+		close_stream();
+	}
+}
+
+/* What a write could not send before its peer went is told by it, and by the flush after it; what the peer had read is not lost. */
+TEST(writes_to_who_is_gone)
+{
+	enum {
+		SIZE = 4 << 20
+	};
+	static char big[SIZE];
+	size_t taken = 99;
+	open_stream(SIZE);
+	CHECK_EQ(chime_set_timeout(p[0], 0), 0);
+	CHECK_EQ(chime_stream_write(st, big, SIZE, NULL), -EAGAIN); /* past the buffer */
+	CHECK_EQ(chime_stream_printf(st, "%d", 7), 0);
+	chime_free(&p[1]);
+	CHECK_EQ(chime_stream_write(st, big, SIZE - 1, &taken), 0);
+	CHECK_EQ(taken, SIZE - 1);
+	CHECK_EQ(chime_stream_write(st, big, 1, &taken), -EPIPE);
+	CHECK_EQ(taken, 0);
+	CHECK_EQ(chime_stream_flush(st), -EPIPE);
+	CHECK_EQ(chime_stream_free(&st), -EPIPE);
+	chime_free(&p[0]);
+}
+
 /* The flush at the end says when it failed. */
 TEST(free_reports_the_flush)
 {
