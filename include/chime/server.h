@@ -205,7 +205,7 @@ CHIME_API void chime_conn_abort(chime_conn *c);
  * Connects to an address on the worker's own loop; the result has the service's functions. .opened comes when it is connected;
  * if it fails, only .closed comes, with the reason (state zeroed but for what is copied from arg: the first
  * arg_size bytes, at most state_size). Inside callbacks of that worker. type: SOCK_STREAM or SOCK_SEQPACKET, else -EINVAL. 0 (under
- * way); -EMFILE (also: the ceiling of connections), -EAFNOSUPPORT ...
+ * way); -EMFILE (also: the ceiling of connections); -ECANCELED: the grace is over; -EAFNOSUPPORT ...
  */
 CHIME_API int chime_worker_connect(chime_worker *w, const chime_service *service, const void *config,
 				   const chime_addr *to, int type, const void *arg, size_t arg_size, chime_conn **out);

@@ -95,6 +95,15 @@ int chime__loop_turn(struct loop *lp, int64_t limit_ns)
 	return 0;
 }
 
+bool chime__loop_close(struct loop *lp)
+{
+	pthread_mutex_lock(&lp->lock);
+	bool none = !lp->posted;
+	lp->closed |= none;
+	pthread_mutex_unlock(&lp->lock);
+	return none;
+}
+
 void chime__loop_fini(struct loop *lp)
 {
 	pthread_mutex_lock(&lp->lock);

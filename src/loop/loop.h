@@ -38,6 +38,9 @@ void chime__loop_fini(struct loop *lp);
 /* One turn: waits at most limit_ns (-1: none) for completions and timers, runs them, then posts, then what was put off. 0 or -errno. */
 int chime__loop_turn(struct loop *lp, int64_t limit_ns);
 
+/* Refuses posts from here on, unless something is posted that has not run: then false, and a turn runs it. The loop's thread. */
+bool chime__loop_close(struct loop *lp);
+
 /* Runs the task in the loop's thread. Any thread. 0; -ECANCELED: the loop has ended. */
 int chime__loop_post_from_any(struct loop *lp, struct loop_task *task);
 /* At the end of this turn. The loop's thread. */

@@ -43,6 +43,8 @@ int chime_worker_connect(chime_worker *w, const chime_service *service, const vo
 	if (!service || service->size != sizeof *service || !service->received ||
 	    (type != SOCK_STREAM && type != SOCK_SEQPACKET))
 		return -EINVAL;
+	if (w->cut) /* the grace is over: nobody would end it */
+		return -ECANCELED;
 	int fd = w->loop.backend->socket(&w->loop, chime_addr_family(to), type);
 	if (fd < 0)
 		return fd;

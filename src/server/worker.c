@@ -299,7 +299,7 @@ int chime__worker_turn(struct chime_worker *w, int64_t limit_ns)
 void chime__worker_run(struct chime_worker *w)
 {
 	int more = 1;
-	while (more > 0)
+	while (more > 0 || (more == 0 && !chime__loop_close(&w->loop)))
 		more = chime__worker_turn(w, -1);
 	if (more < 0) {
 		/* The loop itself is broken: nothing can be waited for any more. */

@@ -373,6 +373,68 @@ TEST_EACH_BACKEND(outgoing_connection_on_the_same_loop)
 	stop();
 }
 
+static unsigned late;
+
+static void run_late(chime_worker *w, void *arg)
+{
+	(void)w, (void)arg;
+	late++;
+}
+
+/* When the workers have ended nothing is posted any more, and nothing runs in who frees the server. */
+TEST_EACH_BACKEND(post_behind_the_end_is_refused)
+{
+	late = 0;
+	serve("tcp://127.0.0.1:0", &echo_service, 2);
+	chime_server_stop(server);
+	CHECK_EQ(chime_server_wait(server, 60 * CHIME_SEC), 0);
+	for (unsigned n = 0; n < 2; n++)
+		CHECK_EQ(chime_server_post_from_any(server, n, run_late, NULL), -ECANCELED);
+	chime_server_free(&server);
+	CHECK_EQ(late, 0);
+}
+
+static unsigned attempts;
+
+static void persistent_closed(chime_conn *c, void *state, int why);
+
+static const chime_service persistent = {
+	.size = sizeof(chime_service), .name = "persistent", .received = echo, .closed = persistent_closed
+};
+
+static void attempt(chime_worker *w, void *arg)
+{
+	chime_conn *c;
+	(void)arg;
+	__atomic_add_fetch(&attempts, 1, __ATOMIC_RELEASE);
+	(void)chime_worker_connect(w, &persistent, NULL, &relay_to, SOCK_STREAM, NULL, 0, &c);
+}
+
+/* Tries again whatever the reason was. */
+static void persistent_closed(chime_conn *c, void *state, int why)
+{
+	(void)state, (void)why;
+	attempt(chime_conn_worker(c), NULL);
+}
+
+/* A service that connects anew each time that it is closed does not keep a server from ending: when the grace is over no connection is begun. */
+TEST_EACH_BACKEND(reconnecting_ends_with_the_grace)
+{
+	struct chime_server_config config = CHIME_SERVER_CONFIG_INIT;
+	attempts = 0;
+	config.workers = 1;
+	config.backend = test_backend->name;
+	config.grace_ns = 20 * CHIME_MSEC;
+	CHECK_EQ(chime_addr_ip(&relay_to, AF_INET, "127.0.0.1", 1), 0); /* refused */
+	CHECK_EQ(chime_server_new(&server, &config), 0);
+	CHECK_EQ(chime_server_add(server, "tcp://127.0.0.1:0", &echo_service, NULL, NULL), 0);
+	CHECK_EQ(chime_server_start(server), 0);
+	CHECK_EQ(chime_server_post_from_any(server, 0, attempt, NULL), 0);
+	while (__atomic_load_n(&attempts, __ATOMIC_ACQUIRE) < 3)
+		sched_yield();
+	stop();
+}
+
 /* ---- ending from the service ---- */
 
 static ssize_t quit_received(const struct chime_input *in, chime_reply *out)
