@@ -29,7 +29,7 @@ static const struct serve serve_default = {
 	.chunk = -1,
 	.format = -1,
 	.frame = -1,
-	.log_level = CHIME_LOG_INFO,
+	.log_level = -1,
 	.idle_timeout_ns = CHIME_FOREVER,
 	.grace_ns = 5 * CHIME_SEC,
 };
@@ -298,6 +298,13 @@ static int run_serve(const struct verb *verb, int argc, char **argv)
 	int n = option_read(verb, &opts, argc, argv);
 	if (n < 0)
 		return OPTION_EXIT(n);
+	if (opts.quiet && opts.log_level > CHIME_LOG_WARN) {
+		complain(verb->name, "--quiet leaves warnings and errors: it does not go with --log-level %s",
+			 log_levels[opts.log_level]);
+		return EXIT_USAGE;
+	}
+	if (opts.log_level < 0)
+		opts.log_level = opts.quiet ? CHIME_LOG_WARN : CHIME_LOG_INFO;
 
 	sigemptyset(&signals);
 	sigaddset(&signals, SIGINT);
@@ -309,7 +316,7 @@ static int run_serve(const struct verb *verb, int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN);
 	raise_descriptors(&before, &now);
 
-	const struct log_config log_config = { opts.log_level, opts.log_format == 1, opts.quiet };
+	const struct log_config log_config = { (enum chime_log_level)opts.log_level, opts.log_format == 1, opts.quiet };
 	int err = log_new(&log, &log_config);
 	if (err < 0) {
 		complain(verb->name, "starting the log: %s", chime_strerror(err));
@@ -326,7 +333,7 @@ static int run_serve(const struct verb *verb, int argc, char **argv)
 	config.log = log_event;
 	config.log_arg = log;
 	config.log_level = opts.quiet ? CHIME_LOG_WARN : CHIME_LOG_INFO;
-	if (!opts.quiet && opts.log_level == CHIME_LOG_DEBUG)
+	if (opts.log_level == CHIME_LOG_DEBUG)
 		config.log_level = CHIME_LOG_DEBUG;
 
 	int code;

@@ -24,7 +24,7 @@ struct sockets {
 	int64_t timeout_ns;
 };
 
-static const struct sockets sockets_default = { .timeout_ns = 5 * CHIME_SEC };
+#define TIMEOUT_NS (5 * CHIME_SEC)
 
 static const struct verb_option sockets_options[] = {
 	OPT_FLAG('j', "json", struct sockets, json, "print JSON"),
@@ -374,18 +374,20 @@ static int run_endpoint(const struct sockets *o, const chime_endpoint *e)
 
 static int run_sockets(const struct verb *verb, int argc, char **argv)
 {
-	struct sockets o = sockets_default;
+	struct sockets o = { .timeout_ns = 0 };
 	struct chime_endpoint_error error;
 	chime_endpoint e;
 	int n = option_read(verb, &o, argc, argv);
 	if (n < 0)
 		return OPTION_EXIT(n);
-	if (n == 0 && (o.serve || o.timeout_ns != sockets_default.timeout_ns)) {
+	if (n == 0 && (o.serve || o.timeout_ns)) {
 		complain(verb->name, "%s goes with an endpoint", o.serve ? "--serve" : "--timeout");
 		return EXIT_USAGE;
 	}
 	if (n == 0)
 		return run_table(&o);
+	if (!o.timeout_ns)
+		o.timeout_ns = TIMEOUT_NS;
 	if (chime_endpoint_parse(&e, argv[0], NULL, NULL, &error) < 0) {
 		complain_at(verb->name, argv[0], &error);
 		return EXIT_USAGE;

@@ -275,6 +275,9 @@ TEST(conflicts_are_refused)
 		{ "help", "serve", "talk" },
 		{ "sockets", "--serve" },
 		{ "sockets", "--timeout", "1s" },
+		{ "sockets", "--timeout", "5s" }, /* its default */
+		{ "serve", "--quiet", "--log-level=debug" },
+		{ "serve", "--quiet", "--log-level=info", "unix:/tmp/x" },
 		{ "sockets", "--help=yes" },
 		{ "sockets", "tcp://127.0.0.1:1", "tcp://127.0.0.1:2" },
 	};
