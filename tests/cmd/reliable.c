@@ -31,8 +31,12 @@ struct asker {
 /* On a busy machine whoever is there may be silent for seconds. */
 #define GIVE_UP (8 * CHIME_SEC)
 
-/* scheme: with its host, "rdm://127.0.0.1". drop: in a hundred. give_up_ns: after which silence the client takes the server for gone. */
-static void asker_open(struct asker *a, const char *scheme, const char *backend, unsigned drop, int64_t give_up_ns)
+/*
+ * scheme: with its host, "rdm://127.0.0.1". grace: of the server. drop: in a hundred. give_up_ns: after which silence the client
+ * takes the server for gone.
+ */
+static void asker_open(struct asker *a, const char *scheme, const char *backend, const char *grace, unsigned drop,
+		       int64_t give_up_ns)
 {
 	char text[128], *at = a->endpoint;
 	struct chime_rdm_config config = CHIME_RDM_CONFIG_INIT;
@@ -42,7 +46,7 @@ static void asker_open(struct asker *a, const char *scheme, const char *backend,
 	memset(a, 0, sizeof *a);
 	a->bytes = BYTES;
 	snprintf(text, sizeof text, "%s:0?" USER, scheme);
-	START(&a->server, "serve", "--grace", "50s", "--backend", backend, text);
+	START(&a->server, "serve", "--grace", grace, "--backend", backend, text);
 	server_endpoint(&a->server, 0, at);
 	at[strcspn(at, " ")] = 0;
 	chime_endpoint e;
@@ -185,7 +189,7 @@ static unsigned counted(const struct asker *a, const char *name)
 static void drain_in_flight(const char *scheme, const char *backend)
 {
 	static struct asker a;
-	asker_open(&a, scheme, backend, 10, GIVE_UP);
+	asker_open(&a, scheme, backend, "50s", 10, GIVE_UP);
 	until_answered(&a, ASKED / 10, MOST);
 	kill(a.server.pid, SIGTERM);
 	until_down(&a, MOST); /* asking on, so that the end comes in the middle */
@@ -229,7 +233,7 @@ TEST_LIMIT(a_drain_in_flight_loses_no_answer_seqpacket_ipv6, 120)
 static void kill_and_restart(const char *scheme)
 {
 	static struct asker a;
-	asker_open(&a, scheme, "epoll", 10, GIVE_UP);
+	asker_open(&a, scheme, "epoll", "5s", 10, GIVE_UP);
 	until_answered(&a, 300, MOST - 200);
 	kill(a.server.pid, SIGKILL);
 	CHECK_EQ(program_wait(&a.server), 128 + SIGKILL);
@@ -258,7 +262,7 @@ TEST_LIMIT(a_server_killed_and_restarted_is_told_seqpacket_ipv4, 60)
 static void stop_in_flight(const char *scheme)
 {
 	static struct asker a;
-	asker_open(&a, scheme, "epoll", 10, 3 * CHIME_SEC);
+	asker_open(&a, scheme, "epoll", "5s", 10, 3 * CHIME_SEC);
 	until_answered(&a, 300, MOST);
 	kill(a.server.pid, SIGSTOP);
 	until_down(&a, MOST);
@@ -286,7 +290,7 @@ TEST_LIMIT(a_server_that_stops_is_told_seqpacket_ipv6, 60)
 static void full_window(const char *scheme)
 {
 	static struct asker a;
-	asker_open(&a, scheme, "epoll", 0, GIVE_UP);
+	asker_open(&a, scheme, "epoll", "5s", 0, GIVE_UP);
 	a.bytes = BYTES_MAX;
 	until_answered(&a, 1, 1);
 	for (int64_t end = test_now() + 60 * CHIME_SEC; !strstr(told(&a.server), "the queue is full");) {

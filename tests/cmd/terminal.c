@@ -371,7 +371,7 @@ TEST(late_reliable_messages_are_labelled)
 	CHECK_EQ(chime_rdm_serve(&r, &e, &config), 0);
 	CHECK_EQ(pthread_create(&thread, NULL, answer_reordered, r), 0);
 	chime_endpoint_print(&e, text, sizeof text);
-	START_TERMINAL(&s.talk, "talk", "--timeout=500ms", text);
+	START_TERMINAL(&s.talk, "talk", "--timeout=2s", text);
 	s.seen = program_expect(&s.talk, &s.talk.said, 0, ">>:");
 	program_type(&s.talk, "early\r");
 	expect(&s, "no answer within");
