@@ -12,18 +12,22 @@ A file run alone runs its cases, those named as arguments, or lists them (--list
 """
 import collections
 import faulthandler
+import fcntl
 import glob
 import json
 import os
 import random
 import re
 import resource
+import select
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import threading
 import time
 import traceback
@@ -37,6 +41,7 @@ SLOW = 4 if os.environ.get("CHIME_TEST_SLOW") else 1
 LIMIT = 20 * SLOW
 STAMP = 24
 CHUNK = 1024
+SIOCOUTQNSD = 0x894B  # in no module of Python's
 CTIME = re.compile(rb"(?:Sun|Mon|Tue|Wed|Thu|Fri|Sat) (?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) "
                    rb"[ 123][0-9] [0-9][0-9]:[0-9][0-9]:[0-9][0-9] [0-9]{4}")
 cases = []
@@ -75,14 +80,15 @@ def shorten(value):
 
 def wait_for(condition, seconds=LIMIT, what="the condition"):
     """Looks again until it holds; what it gave."""
-    end = time.monotonic() + seconds
+    end, pause = time.monotonic() + seconds, 0.0001
     while True:
         value = condition()
         if value:
             return value
         if time.monotonic() > end:
             raise Failure(f"{what} did not come within {seconds} s")
-        time.sleep(0.01)
+        time.sleep(pause)
+        pause = min(2 * pause, 0.01)
 
 
 def need(program):
@@ -242,17 +248,83 @@ def rss(pid):
         return next(int(line.split()[1]) * 1024 for line in f if line.startswith("RssAnon"))
 
 
-def cpu(pid):
-    """Seconds of CPU that all its threads have used."""
+def asleep(pid):
+    """While all its threads sleep: how often they have gone to sleep so far. Else None: one runs, or would if it were let."""
     total = 0
     for task in os.listdir(f"/proc/{pid}/task"):
-        with open(f"/proc/{pid}/task/{task}/schedstat") as f:
-            total += int(f.read().split()[0])
-    return total / 1e9
+        try:
+            with open(f"/proc/{pid}/task/{task}/status") as f:
+                said = dict(line.split(":", 1) for line in f)
+        except (FileNotFoundError, ProcessLookupError):
+            return None
+        if said["State"].split()[0] != "S":
+            return None
+        total += int(said["voluntary_ctxt_switches"])
+    return total
+
+
+def check_rests(pid, seconds=1):
+    """
+    It sleeps, and while nothing comes nothing wakes it. What is counted is how often it went to sleep: CPU time also has in it what the
+    machine's host took away.
+    """
+    before = wait_for(lambda: asleep(pid), what="sleep")
+    time.sleep(seconds)  # what is measured: nothing is to happen in it, and where the machine is busy even less does
+    woken = wait_for(lambda: asleep(pid), what="sleep again") - before
+    check(woken <= 4, f"it woke {woken} times in {seconds} idle s")
 
 
 def descriptors(pid):
     return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+# ---- the kernel's view of a connection ----
+
+End = collections.namedtuple("End", "unread accepted")
+
+
+def far_end(s):
+    """The other end of a TCP connection within 127.0.0.0/8: the bytes there that nobody has read, and whether it was accepted. None: no such."""
+    there, here = (f"{struct.unpack('=I', socket.inet_aton(a))[0]:08X}:{port:04X}" for a, port in (s.getpeername(), s.getsockname()))
+    with open("/proc/net/tcp") as f:
+        for line in f:
+            fields = line.split()
+            if fields[1:3] == [there, here]:
+                return End(int(fields[4].partition(":")[2], 16), fields[9] != "0")
+    return None
+
+
+def outq(s, request=termios.TIOCOUTQ):
+    """The bytes that the other end's kernel has not acknowledged (SIOCOUTQNSD: that have not even left)."""
+    return struct.unpack("i", fcntl.ioctl(s, request, b"\0" * 4))[0]
+
+
+def taken(s):
+    """The other end has read all that was sent, or is gone."""
+    return outq(s, SIOCOUTQNSD) == 0 and ((end := far_end(s)) is None or end.unread == 0)
+
+
+def fill(server, s, data=b"x" * 65536, most=1 << 40):
+    """
+    Sends data over and over, reading nothing, until the server takes no more: it sleeps, though there is something unread at its end and no
+    room at ours. How many bytes went.
+    """
+    s.setblocking(False)
+    sent, end = 0, time.monotonic() + 3 * LIMIT
+
+    def stuck():
+        before = asleep(server.pid)
+        return before and far_end(s).unread and not select.select([], [s], [], 0)[1] and asleep(server.pid) == before
+    while sent < most:
+        at = sent % len(data)
+        try:
+            sent += s.send(data[at:at + min(65536, most - sent)])
+        except BlockingIOError:
+            if stuck():
+                break
+            check(time.monotonic() < end, f"the server neither reads nor sleeps after {sent} bytes")
+            select.select([], [s], [], 0.01)
+    return sent
 
 
 # ---- answers ----

@@ -15,10 +15,10 @@ def ip(*words, host=None):
 
 
 class Host:
-    """A network namespace, kept by a process that sleeps in it."""
+    """A network namespace, kept by a process in it that reads from us: it ends when we do."""
 
     def __init__(self):
-        self.keeper = subprocess.Popen(["unshare", "--net", "sleep", "600"], stdin=subprocess.DEVNULL)
+        self.keeper = subprocess.Popen(["unshare", "--net", "cat"], stdin=subprocess.PIPE)
         self.pid = self.keeper.pid
         self.prefix = ("nsenter", f"--net=/proc/{self.pid}/ns/net", "--")
         own = os.readlink("/proc/self/ns/net")
@@ -35,6 +35,7 @@ class Host:
     def end(self):
         self.keeper.kill()
         self.keeper.wait()
+        self.keeper.stdin.close()
 
     def sysctl(self, name, value):
         path = "/proc/sys/" + name.replace(".", "/")

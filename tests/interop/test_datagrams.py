@@ -22,17 +22,6 @@ def ask_message(s, request):
     check_time(answer[:STAMP], before, time.time())
 
 
-def silent(s, seconds=0.3):
-    """Nothing comes, or the port is closed."""
-    if not select.select([s], [], [], seconds)[0]:
-        return True
-    try:
-        s.recv(1 << 17)
-        return False
-    except ConnectionRefusedError:
-        return True
-
-
 def forge(source, target, data):
     """Sends a UDP datagram that says it came from source."""
     try:
@@ -62,8 +51,7 @@ def a_message_whose_answer_cannot_fit_is_counted():
         s.connect(("127.0.0.1", server.port))
         for size in (65507 - STAMP + 1, 65507):
             s.send(b"q" * size)
-            check(silent(s), "there was an answer")
-        ask_message(s, b"still here")
+            ask_message(s, b"still here")  # what one source sends is answered in order: the first answer is this one's
         counters = wait_for(lambda: (c := server.counters())["dropped_long"] >= 2 and c, what="dropped_long")
         same(counters["dropped_long"], 2, "dropped_long")
 
@@ -91,10 +79,12 @@ def two_servers_that_are_joined_stop_at_once():
         with Server("udp://127.0.0.1:0") as a, Server(other) as b:
             forge(("127.0.0.1", a.port), ("127.0.0.1", b.port), b"loop")
             wait_for(lambda: a.counters()["dropped_loop"] + b.counters()["dropped_loop"] >= 1, what=f"the end of the loop with {other}")
-            first = a.counters()["answers"] + b.counters()["answers"]
-            time.sleep(0.3)
-            same(a.counters()["answers"] + b.counters()["answers"], first, "answers later")
-            check(1 <= first <= 5, f"{first} answers were given to one datagram")
+            one, two = a.counters(), b.counters()
+            answers = one["answers"] + two["answers"]
+            check(1 <= answers <= 5, f"{answers} answers were given to one datagram")
+            # The forged one and each answer came somewhere, and what was not answered is what was dropped: nothing is on its way.
+            same(one["messages"] + two["messages"], 1 + answers, "messages")
+            same(one["dropped_loop"] + two["dropped_loop"], 1, "dropped")
 
 
 @case
@@ -108,7 +98,7 @@ def one_stamp_is_an_ordinary_message():
         twice = s.recv(100)
         same(twice[STAMP:], once, "the answer to an answer")
         s.send(twice)
-        check(silent(s), "the third time was answered")
+        ask_message(s, b"the first answer that comes now")
         same(server.counters()["dropped_loop"], 1, "dropped_loop")
 
 
@@ -131,24 +121,19 @@ def a_flood_is_held_while_another_is_served():
         good.connect(("127.0.0.1", server.port))
         flood.setblocking(False)
         start, sent, got = time.monotonic(), 0, 0
-        for _ in range(20):
+        for n in range(1, 21):
             for _ in range(200):
                 flood.send(b"flood")
                 sent += 1
             ask_message(good, b"good")
-            time.sleep(0.02)
+            counters = wait_for(lambda: (c := server.counters())["messages"] == sent + n and c, what="the flood's arrival")
             while select.select([flood], [], [], 0)[0]:
                 flood.recv(100)
                 got += 1
-        ask_message(good, b"good")
-        while select.select([flood], [], [], 0.2)[0]:
-            flood.recv(100)
-            got += 1
         took = time.monotonic() - start
-        counters = server.counters()
         most = 2 * rate + rate * (took + 1)
         check(rate <= got <= most, f"{got} answers to {sent} messages in {took:.2f} s, wanted at most {most:.0f}")
-        check(counters["dropped_rate"] > 1000, f"dropped_rate is {counters['dropped_rate']}")
+        same((counters["answers"], counters["dropped_rate"]), (got + n, sent - got), "answers and the rest")
 
 
 @case
@@ -179,7 +164,10 @@ def an_empty_host_is_loopback_alone():
         with udp() as s:
             s.connect(("127.0.0.5", server.port))
             s.send(b"i")
-            check(silent(s), "127.0.0.5 was answered")
+            try:
+                raise Failure(f"127.0.0.5 answered {s.recv(100)!r}")
+            except ConnectionRefusedError:
+                pass
 
 
 @case
@@ -229,7 +217,6 @@ def unix_messages_over_the_limit_are_counted():
         with Server(f"{scheme}:{path}") as server, unix(kind, path) as s:
             ask_message(s, b"i")
             s.send(b"q" * 270_000)
-            check(silent(s), "there was an answer")
             ask_message(s, b"still here")
             same(server.counters()["dropped_long"], 1, f"dropped_long of {scheme}")
 

@@ -63,7 +63,7 @@ def ncat_over_unix():
 @case
 def socat_over_tcp():
     with Server("tcp://127.0.0.1:0") as server:
-        through(server, "socat", "-t", "10", "-", f"TCP:127.0.0.1:{server.port}")
+        through(server, "socat", "-t", "60", "-", f"TCP:127.0.0.1:{server.port}")
 
 
 @case
@@ -71,8 +71,8 @@ def socat_over_unix_and_abstract():
     path = os.path.join(folder(), "s")
     name = f"chime-{os.getpid()}-{SEED}"
     with Server(f"unix:{path}", f"unix:@{name}") as server:
-        through(server, "socat", "-t", "10", "-", f"UNIX-CONNECT:{path}")
-        through(server, "socat", "-t", "10", "-", f"ABSTRACT-CONNECT:{name}")
+        through(server, "socat", "-t", "60", "-", f"UNIX-CONNECT:{path}")
+        through(server, "socat", "-t", "60", "-", f"ABSTRACT-CONNECT:{name}")
 
 
 @case
@@ -82,7 +82,7 @@ def socat_over_seqpacket():
     path = os.path.join(folder(), "s")
     with Server(f"unix+seqpacket:{path}"):
         sent = text_of("seqpacket", 4000)
-        code, out, err = run("socat", "-t", "2", "-", f"UNIX-CONNECT:{path},type=5", data=sent)
+        code, out, err = run("socat", "-t", "60", "-", f"UNIX-CONNECT:{path},type=5", data=sent)
         same(code, 0, f"exit code ({err!r})")
         check_answer(out, sent, 0, time.time() + 1, chunk=8192)
 
@@ -92,10 +92,15 @@ def nc_and_socat_over_udp():
     """A datagram of nc and of socat is answered."""
     need("nc"), need("socat")
     with Server("udp://127.0.0.1:0") as server:
-        code, out, _ = run("nc", "-u", "-W", "1", "-w", "5", "127.0.0.1", str(server.port), data=b"hello")
+        code, out, _ = run("nc", "-u", "-W", "1", "-w", "30", "127.0.0.1", str(server.port), data=b"hello")
         same((code, out[STAMP:]), (0, b"hello"), "nc")
-        code, out, _ = run("socat", "-t", "1", "-", f"UDP:127.0.0.1:{server.port}", data=b"hello")
-        same((code, out[STAMP:]), (0, b"hello"), "socat")
+        with subprocess.Popen(["socat", "-t", "0", "-", f"UDP:127.0.0.1:{server.port}"], stdin=subprocess.PIPE,
+                              stdout=subprocess.PIPE) as socat:  # its input ends when the answer is there: by UDP comes no end
+            socat.stdin.write(b"hello")
+            socat.stdin.flush()
+            same(socat.stdout.read(STAMP + 5)[STAMP:], b"hello", "socat")
+            socat.stdin.close()
+            same(socat.wait(LIMIT), 0, "exit code of socat")
 
 
 @case
@@ -212,18 +217,21 @@ def talk_to_nc():
 @case
 def talk_to_an_answer_in_pieces():
     """A server that answers byte by byte: talk shows each answer whole, in its own line, never one late."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    path = os.path.join(folder(), "s")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(path)
+        listener.listen()
+
         def serve():
             s, _ = listener.accept()
             with s:
-                s.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 while data := s.recv(1024):
                     for b in time.ctime().encode() + data:
                         s.sendall(bytes([b]))
-                        time.sleep(0.001)
+                        wait_for(lambda: outq(s) == 0, what="the reader")  # of a unix socket: what has not been read
         threading.Thread(target=serve, daemon=True).start()
         lines = [b"one", b"two two", b"x" * 300, b"last"]
-        code, out, err = run(PROGRAM, "talk", f"tcp://127.0.0.1:{listener.getsockname()[1]}", data=b"\n".join(lines) + b"\n")
+        code, out, err = run(PROGRAM, "talk", f"unix:{path}", data=b"\n".join(lines) + b"\n")
         same(code, 0, f"exit code ({err!r})")
         same([line[STAMP:] for line in out.splitlines()], lines, "the answers")
 

@@ -100,7 +100,7 @@ def a_server_killed_is_told():
     """A server that is killed in mid-talk: the line is told to be undelivered or unanswered, exit 1."""
     has_user()
     with Reliable(SCHEMES[0]) as server:
-        process = subprocess.Popen([PROGRAM, "talk", "--timeout", "3", server.endpoint], stdin=subprocess.PIPE,
+        process = subprocess.Popen([PROGRAM, "talk", "--timeout", f"{LIMIT}s", server.endpoint], stdin=subprocess.PIPE,
                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         process.stdin.write("first\n")
         process.stdin.flush()
