@@ -13,7 +13,7 @@ static void raw_has_its_answers(int family, int protocol, const char *endpoint, 
 		SKIP("no such sockets, %s: needs %s", strerror(errno), needs);
 	close(fd);
 	serve(&server, endpoint, at);
-	START(&p, "talk", "--raw", "--timeout", "1s", at);
+	START(&p, "talk", "--raw", "--timeout", "5s", at);
 	program_type(&p, "hello");
 	program_end_input(&p);
 	CHECK_EQ(program_wait(&p), 0);
@@ -46,7 +46,7 @@ TEST(raw_has_long_answers_on_sctp)
 	close(fd);
 	memset(line, 'x', sizeof line);
 	serve(&server, "sctp://127.0.0.1:0?chunk=1", at);
-	START(&p, "talk", "--raw", "--timeout", "2s", at);
+	START(&p, "talk", "--raw", "--timeout", "5s", at);
 	program_say(&p, line, sizeof line);
 	program_end_input(&p);
 	CHECK_EQ(program_wait(&p), 0);

@@ -4,6 +4,8 @@
 #include <chime/connect.h>
 #include <chime/stamp.h>
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 
@@ -12,10 +14,10 @@ static chime_sock *connect_to(const char *text)
 	chime_endpoint e;
 	chime_sock *c = NULL;
 	struct chime_connect_config config = CHIME_CONNECT_CONFIG_INIT;
-	config.timeout_ns = 10 * CHIME_SEC;
+	config.timeout_ns = 50 * CHIME_SEC;
 	CHECK_EQ(chime_endpoint_parse(&e, text, NULL, NULL, NULL), 0);
 	CHECK_EQ(chime_connect_endpoint(&c, &e, &config), 0);
-	CHECK_EQ(chime_set_timeout(c, 10 * CHIME_SEC), 0);
+	CHECK_EQ(chime_set_timeout(c, 50 * CHIME_SEC), 0);
 	return c;
 }
 
@@ -217,10 +219,12 @@ TEST(engine_options_are_used)
 	program_expect(&p, &p.told, 0, " 1 worker,");
 	program_expect(&p, &p.told, 0, "at most 2 connections");
 	chime_sock *c = connect_to(at);
-	check_answered(c, "i");
 	CHECK_EQ(chime_recv(c, &byte, 1, 0), 0); /* idle: closed */
 	chime_free(&c);
-	server_end(&p);
+	kill(p.pid, SIGTERM);
+	CHECK_EQ(program_wait(&p), 0);
+	CHECK(strstr(told(&p), " idle_closed=1") != NULL);
+	program_forget(&p);
 }
 
 /* ---- refusals ---- */
@@ -312,6 +316,23 @@ TEST(the_socket_file_goes_at_the_end)
 	program_forget(&p);
 }
 
+/* Sends until the program takes no more: it sleeps, and our system has begun to ask its system whether there is room at last. */
+static void take_no_more(chime_sock *c, const struct program *p)
+{
+	static const char bytes[65536];
+	struct tcp_info info = { 0 };
+	socklen_t len = sizeof info;
+	CHECK_EQ(chime_set_blocking(c, false), 0);
+	for (int64_t until = test_now() + PROGRAM_LIMIT;
+	     !info.tcpi_backoff || info.tcpi_unacked || !test_all_asleep(p->pid);) {
+		CHECK(test_now() < until);
+		poll(&(struct pollfd){ chime_fileno(c), POLLOUT, 0 }, 1, 10);
+		while (chime_send(c, bytes, sizeof bytes, 0) > 0)
+			;
+		CHECK_EQ(getsockopt(chime_fileno(c), IPPROTO_TCP, TCP_INFO, &info, &len), 0);
+	}
+}
+
 /* A connection whose peer takes nothing holds the end up until the grace, which is told; the exit is 0. */
 TEST(the_grace_cuts_and_says_so)
 {
@@ -320,17 +341,13 @@ TEST(the_grace_cuts_and_says_so)
 	START(&p, "serve", "--grace=300ms", "tcp://127.0.0.1:0");
 	server_endpoint(&p, 0, at);
 	chime_sock *c = connect_to(at);
-	chime_set_timeout(c, CHIME_SEC / 5);
-	char *bytes = calloc(1, 1 << 20);
-	for (int i = 0; i < 100 && chime_sendall(c, bytes, 1 << 20, 0, NULL) == 0; i++)
-		;
+	take_no_more(c, &p);
 	kill(p.pid, SIGTERM);
 	CHECK_EQ(program_wait(&p), 0);
 	CHECK(strstr(told(&p), "level=warn") != NULL);
 	CHECK(strstr(told(&p), "event=cut") != NULL);
 	CHECK(strstr(told(&p), " cut=1") != NULL);
 	chime_free(&c);
-	free(bytes);
 	program_forget(&p);
 }
 
@@ -342,16 +359,12 @@ TEST(a_second_signal_ends_at_once)
 	START(&p, "serve", "--grace=1h", "tcp://127.0.0.1:0");
 	server_endpoint(&p, 0, at);
 	chime_sock *c = connect_to(at);
-	chime_set_timeout(c, CHIME_SEC / 5);
-	char *bytes = calloc(1, 1 << 20);
-	for (int i = 0; i < 100 && chime_sendall(c, bytes, 1 << 20, 0, NULL) == 0; i++)
-		;
+	take_no_more(c, &p);
 	kill(p.pid, SIGTERM);
 	program_expect(&p, &p.told, 0, "event=drain");
 	kill(p.pid, SIGTERM);
 	CHECK_EQ(program_wait(&p), 0);
 	chime_free(&c);
-	free(bytes);
 	program_forget(&p);
 }
 
@@ -410,7 +423,7 @@ TEST_LIMIT(unread_pipes_do_not_stop_serving, 60)
 		int err_no;
 		CHECK_EQ(chime_open(&c, AF_UNIX, SOCK_STREAM, 0), 0);
 		CHECK_EQ(chime_addr_unix(&a, path, strlen(path)), 0);
-		chime_set_timeout(c, 10 * CHIME_SEC);
+		chime_set_timeout(c, 50 * CHIME_SEC);
 		for (int64_t end = test_now() + PROGRAM_LIMIT; (err_no = chime_connect(c, &a)) == -ECONNREFUSED;)
 			CHECK(test_now() < end); /* bound, and not yet listening */
 		CHECK_EQ(err_no, 0);

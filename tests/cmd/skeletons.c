@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #define STAMP 24
-#define LIMIT (8 * CHIME_SEC)
+#define LIMIT (50 * CHIME_SEC)
 
 struct skeleton {
 	pid_t pid;

@@ -59,7 +59,7 @@ static void start(struct stream *s)
 
 #define TURN_UNTIL(cond)                                                                                               \
 	do {                                                                                                           \
-		int64_t end_ = test_now() + 5000000000ll;                                                              \
+		int64_t end_ = test_now() + 50000000000ll;                                                             \
 		while (!(cond) && test_now() < end_)                                                                   \
 			CHECK_EQ(chime__loop_turn(&lp, 10 * CHIME_MSEC), 0);                                           \
 		CHECK(cond);                                                                                           \

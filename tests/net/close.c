@@ -150,7 +150,7 @@ TEST(close_in_an_unseen_child_is_calmed)
 	CHECK_EQ(status, 0);
 	for (int seen = 0; seen < 5; usleep(1000)) {
 		struct pollfd p = { atomic_load(&k.s->wake), POLLIN, 0 };
-		seen = poll(&p, 1, 0) == 0 && stuck_asleep(t.tid) ? seen + 1 : 0;
+		seen = poll(&p, 1, 0) == 0 && test_asleep(t.tid) ? seen + 1 : 0;
 	}
 	stuck_send_five(&k);
 	CHECK_EQ(stuck_thread_end(&t), 5);
@@ -170,7 +170,14 @@ static void closed_with_so_many(rlim_t descriptors)
 	CHECK_EQ(pthread_create(&t.thread, NULL, stuck_thread_run, &t), 0);
 	while (atomic_load(&k.s->calls) == 0)
 		usleep(1000);
-	usleep(20000); /* in its wait, most likely; if not, the test proves less but never fails */
+	pid_t pid = fork(); /* looks until it waits: a child may have a descriptor for that */
+	if (pid == 0) {
+		setrlimit(RLIMIT_NOFILE, &old);
+		for (int seen = 0; seen < 3; usleep(1000))
+			seen = test_asleep(t.tid) ? seen + 1 : 0;
+		_exit(0);
+	}
+	CHECK_EQ(waitpid(pid, NULL, 0), pid);
 	CHECK_EQ(atomic_load(&k.s->wake), -1);
 	CHECK_EQ(chime_close(k.s), 0);
 	CHECK_EQ(stuck_thread_end(&t), CHIME_ECLOSED);

@@ -105,7 +105,7 @@ TEST_LIMIT(signals_leave_the_limit_alone, 60)
 	{
 		int64_t best = INT64_MAX;
 		int most = 0;
-		for (int i = 0; i < 5 && (best > limit * 3 / 2 || most < 3); i++) {
+		for (int i = 0; i < 50 && (best > limit * 3 / 2 || most < 3); i++) { /* the machine may be busy */
 			struct stuck k = { 0 };
 			c->make(&k);
 			CHECK_EQ(chime_set_timeout(k.s, limit), 0);

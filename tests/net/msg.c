@@ -12,10 +12,12 @@
 #include <errno.h>
 #include <limits.h>
 #include <linux/if_packet.h>
+#include <linux/sockios.h>
 #include <net/ethernet.h>
 #include <netinet/udp.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 static chime_sock *p[2];
@@ -197,8 +199,10 @@ TEST(blocking_stream_takes_all)
 static void *two_parts(void *arg)
 {
 	(void)arg;
+	int unread = 1;
 	chime_send(p[0], "abcde", 5, 0);
-	usleep(20000);
+	while (unread && ioctl(chime_fileno(p[0]), SIOCOUTQ, &unread) == 0)
+		usleep(1000);
 	chime_send(p[0], "fgh", 3, 0);
 	return NULL;
 }

@@ -14,7 +14,7 @@
 #include <sys/mount.h>
 #include <unistd.h>
 
-#define LIMIT (10 * CHIME_SEC)
+#define LIMIT (50 * CHIME_SEC)
 
 static void shows(const chime_addr *a, const char *want)
 {

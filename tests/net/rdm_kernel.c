@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -127,9 +128,12 @@ TEST_LIMIT(kernel_tells_of_a_peer_that_is_gone, 60)
 	chime_rdm_free(&c);
 }
 
+static atomic_int sender;
+
 static void *send_one(void *arg)
 {
 	static char big[60000];
+	atomic_store(&sender, gettid());
 	return (void *)(intptr_t)chime_rdm_send(arg, big, sizeof big, NULL, NULL);
 }
 
@@ -147,9 +151,12 @@ TEST_LIMIT(kernel_tells_a_sender_of_room, 60)
 	for (int full = 0; full < 50; usleep(2000)) /* the peer's buffer, and our own */
 		full = send_one(c) == NULL ? 0 : full + 1;
 	CHECK_EQ(chime_rdm_set_timeout(c, 20 * CHIME_SEC), 0);
+	atomic_store(&sender, 0);
 	CHECK_EQ(pthread_create(&thread, NULL, send_one, c), 0);
-	for (int i = 0; i < 100; i++, usleep(2000)) /* it waits by then, most likely; if not, the test proves less */
+	for (int seen = 0; seen < 100; usleep(2000)) {
 		CHECK_EQ(chime_rdm_process(c), 0);
+		seen = atomic_load(&sender) && test_asleep(atomic_load(&sender)) ? seen + 1 : 0;
+	}
 	for (int i = 0; i < 8; i++)
 		next(s, CHIME_RDM_MESSAGE);
 	pthread_join(thread, &err);

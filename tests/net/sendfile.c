@@ -182,7 +182,7 @@ static void *slow_reader(void *arg)
 	char some[16384];
 	(void)arg;
 	while (!atomic_load(&enough)) {
-		usleep(5000);
+		usleep(5000); /* slow by the clock, as the limit is: while that runs, there shall always be progress */
 		chime_recv(p[1], some, sizeof some, MSG_DONTWAIT);
 	}
 	return NULL;

@@ -277,7 +277,8 @@ TEST(dup_with_a_timeout_leaves_the_other_blocking)
 	CHECK_EQ(chime_recv(d, got, 1, 0), CHIME_ETIMEOUT);
 	pid_t pid = fork();
 	if (pid == 0) {
-		usleep(60000);
+		for (int seen = 0; seen < 3; usleep(1000)) /* until it waits in the call below */
+			seen = test_asleep(getppid()) ? seen + 1 : 0;
 		_exit(chime_send(b, "x", 1, 0) != 1);
 	}
 	CHECK_EQ(chime_recv(a, got, 1, 0), 1);

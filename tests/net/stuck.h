@@ -400,27 +400,13 @@ static inline void *stuck_thread_run(void *arg)
 	return NULL;
 }
 
-/* Whether the thread sleeps in a system call just now. */
-static inline bool stuck_asleep(pid_t tid)
-{
-	char path[64], text[256] = "";
-	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", (int)tid);
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return false;
-	ssize_t n = read(fd, text, sizeof(text) - 1);
-	close(fd);
-	char *end = n > 0 ? strrchr(text, ')') : NULL;
-	return end && end[1] == ' ' && end[2] == 'S';
-}
-
 /* Starts it and comes back when it waits (it has its wake descriptor, and sleeps), or is over, which stuck_thread_end() tells. */
 static inline void stuck_thread_start(struct stuck_thread *t, const struct stuck_call *c, struct stuck *k)
 {
 	*t = (struct stuck_thread){ .c = c, .k = k, .result = -99999 };
 	STUCK_OK(-pthread_create(&t->thread, NULL, stuck_thread_run, t));
 	for (int seen = 0; seen < 3 && !atomic_load(&t->over); usleep(1000))
-		seen = atomic_load(&t->tid) && atomic_load(&k->s->wake) >= 0 && stuck_asleep(t->tid) ? seen + 1 : 0;
+		seen = atomic_load(&t->tid) && atomic_load(&k->s->wake) >= 0 && test_asleep(t->tid) ? seen + 1 : 0;
 }
 
 static inline ssize_t stuck_thread_end(struct stuck_thread *t)

@@ -83,7 +83,7 @@ TEST(leaks_a_daemon)
 
 static void *close_soon(void *arg)
 {
-	usleep(100000);
+	usleep(100000); /* later than the test's end, most likely; if not, less is proved */
 	close(*(int *)arg);
 	return NULL;
 }

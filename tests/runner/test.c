@@ -75,6 +75,35 @@ int64_t test_now(void)
 	return ts.tv_sec * 1000000000LL + ts.tv_nsec;
 }
 
+bool test_asleep(pid_t thread)
+{
+	char path[64], text[256] = "";
+	snprintf(path, sizeof path, "/proc/%d/stat", (int)thread);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return false;
+	ssize_t n = read(fd, text, sizeof text - 1);
+	close(fd);
+	char *end = n > 0 ? strrchr(text, ')') : NULL;
+	return end && end[1] == ' ' && end[2] == 'S';
+}
+
+bool test_all_asleep(pid_t process)
+{
+	char path[64];
+	bool all = true;
+	snprintf(path, sizeof path, "/proc/%d/task", (int)process);
+	DIR *threads = opendir(path);
+	if (!threads)
+		return false;
+	for (struct dirent *e; all && (e = readdir(threads));) {
+		pid_t thread = (pid_t)atoi(e->d_name);
+		all = thread == 0 || thread == gettid() || test_asleep(thread);
+	}
+	closedir(threads);
+	return all;
+}
+
 static void nap(void)
 {
 	nanosleep(&(struct timespec){ 0, 5 * 1000000 }, NULL);

@@ -25,6 +25,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/types.h>
 
 #include <cmocka.h>
 
@@ -50,6 +51,10 @@ uint64_t test_random(void);
 const char *test_dir(void);
 /* Monotonic nanoseconds. */
 int64_t test_now(void);
+/* Whether that thread (a process's first has its number) waits in a system call just now: not one that runs, or would if it were let. */
+bool test_asleep(pid_t thread);
+/* Whether all threads of that process do, but for the one that asks. */
+bool test_all_asleep(pid_t process);
 
 #define TEST_LIMIT(name_, limit_)                                                                                      \
 	static void name_(void);                                                                                       \

@@ -32,7 +32,7 @@ static void serve(const char *endpoint, const chime_service *service, unsigned w
 	CHECK_EQ(err, 0);
 }
 
-/* A client of endpoint n, which waits at most five seconds for anything. */
+/* A client of endpoint n, which waits at most a minute for anything. */
 static chime_sock *dial(unsigned n)
 {
 	struct chime_connect_config config = CHIME_CONNECT_CONFIG_INIT;
@@ -643,8 +643,6 @@ TEST_EACH_BACKEND(idle_timeout_by_query)
 {
 	serve("tcp://127.0.0.1:0?idle-timeout=100ms", &echo_service, 1);
 	chime_sock *s = dial(0);
-	say(s, "x");
-	hear(s, "x");
 	hear_end(s);
 	CHECK_EQ(stats().idle_closed, 1);
 	chime_free(&s);
@@ -669,7 +667,6 @@ TEST_EACH_BACKEND(idle_server_does_nothing)
 TEST_EACH_BACKEND(spinning_gives_up_the_core)
 {
 	struct chime_server_config config = CHIME_SERVER_CONFIG_INIT;
-	struct timespec before, after;
 	config.workers = 1;
 	config.backend = test_backend->name;
 	config.spin_ns = 10 * CHIME_MSEC;
@@ -681,10 +678,11 @@ TEST_EACH_BACKEND(spinning_gives_up_the_core)
 		say(s, "x");
 		hear(s, "x");
 	}
-	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &before);
-	CHECK_EQ(chime_server_wait(server, 500 * CHIME_MSEC), CHIME_ETIMEOUT);
-	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &after);
-	CHECK_IN((after.tv_sec - before.tv_sec) * CHIME_SEC + after.tv_nsec - before.tv_nsec, 0, 100 * CHIME_MSEC);
+	int64_t until = test_now() + 50 * CHIME_SEC;
+	for (int seen = 0; seen < 100; seen = test_all_asleep(getpid()) ? seen + 1 : 0) {
+		CHECK(test_now() < until);
+		CHECK_EQ(chime_server_wait(server, CHIME_MSEC), CHIME_ETIMEOUT);
+	}
 	chime_free(&s);
 	stop();
 	config.spin_ns = CHIME_SEC;

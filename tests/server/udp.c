@@ -41,6 +41,7 @@ static chime_server *serve(const char *endpoint, unsigned workers)
 {
 	struct chime_server_config config = CHIME_SERVER_CONFIG_INIT;
 	config.workers = workers;
+	config.grace_ns = CHIME_HOUR;
 	return serve_with(&config, &endpoint, 1);
 }
 
@@ -56,13 +57,11 @@ static struct chime_server_stats stats_of(const chime_server *s)
 	return stats;
 }
 
-/* Stops it, and waits for its end: draining must not need its grace. */
+/* Stops it, and waits for its end: draining must not need its grace, which is longer. */
 static void end(chime_server **s)
 {
-	int64_t start = test_now();
 	chime_server_stop(*s);
-	CHECK_EQ(chime_server_wait(*s, 60 * CHIME_SEC), 0);
-	CHECK_IN(test_now() - start, 0, 4 * CHIME_SEC);
+	CHECK_EQ(chime_server_wait(*s, 50 * CHIME_SEC), 0);
 	CHECK_EQ(stats_of(*s).queued_bytes, 0);
 	chime_server_free(s);
 }
@@ -494,11 +493,11 @@ TEST(unix_dgram_slow_reader_loses_nothing_and_holds_up_nobody)
 	WAIT_FOR(stats_of(s).messages == SENT + SENT / 50);
 	CHECK(stats_of(s).queued_bytes > 0);
 	ask(fast, "still", 5);
-	uint64_t turns = stats_of(s).workers_turns;
 	int64_t start = test_now();
-	WAIT_FOR(test_now() - start > 200 * CHIME_MSEC && stats_of(s).workers_turns > turns);
+	uint64_t turns = stats_of(s).workers_turns;
+	WAIT_FOR(stats_of(s).workers_turns >= turns + 20); /* it is tried again, and without spinning: a tick is 8 ms */
 	turns = stats_of(s).workers_turns - turns;
-	CHECK_IN(turns, 1, (test_now() - start) / (3 * CHIME_MSEC)); /* a tick is 8 ms: tried again, without spinning */
+	CHECK_IN(turns, 20, (test_now() - start) / (3 * CHIME_MSEC));
 	for (unsigned i = 0; i < SENT; i++) {
 		CHECK(readable(slow, LIMIT_MS));
 		ssize_t n = recv(slow, answer, sizeof answer - 1, 0);
