@@ -15,6 +15,11 @@ TEST(passes)
 	CHECK_EQ(1, 1);
 }
 
+TEST(remarks)
+{
+	fprintf(stderr, "nobody needs this\n# 3 a second\nnobody # or this\n# and 4\n");
+}
+
 TEST(fails)
 {
 	CHECK_EQ(-ETIMEDOUT, -3);

@@ -56,6 +56,15 @@ TEST(passing_is_reported)
 	CHECK_EQ(r->status, 0);
 }
 
+/* Of what a passing test prints, its remarks are shown, and nothing else. */
+TEST(remarks_are_shown)
+{
+	struct ran *r = sample("", "remarks");
+	check_has(r, " s)\n# 3 a second\n# and 4\n1..1\n");
+	CHECK_PTR(strstr(r->text, "nobody"), NULL);
+	CHECK_EQ(r->status, 0);
+}
+
 /* A failed check shows both values, the code's name, the place, and the seed. */
 TEST(failing_is_reported)
 {

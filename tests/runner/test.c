@@ -411,6 +411,14 @@ static const char *reason(void)
 	return line;
 }
 
+/* What a test has measured, in lines that begin with "# ". */
+static void print_remarks(void)
+{
+	for (const char *at = output.text; *at; at += strcspn(at, "\n"), at += *at == '\n')
+		if (!strncmp(at, "# ", 2))
+			printf("%.*s\n", (int)strcspn(at, "\n"), at);
+}
+
 int test_main(int argc, char **argv)
 {
 	unsigned passed = 0, failed = 0, skipped = 0, n = 0;
@@ -442,6 +450,7 @@ int test_main(int argc, char **argv)
 		if (end == PASSED) {
 			passed++;
 			printf("ok %u %s (%.2f s)\n", n, t->name, took);
+			print_remarks();
 		} else if (end == SKIPPED) {
 			skipped++;
 			printf("ok %u %s # SKIP %s\n", n, t->name, reason());

@@ -10,7 +10,8 @@
  *     TEST_MAIN()
  *
  * Running the program runs all its tests; names as arguments run those alone; --list lists them. It prints TAP, and last
- * "N passed, N failed, N skipped". A skip needs a reason, which is printed. Exit 0 when none failed.
+ * "N passed, N failed, N skipped". Of what a passing test prints, the lines that begin with "# " are shown: what it measured. A skip
+ * needs a reason, which is printed. Exit 0 when none failed.
  * Descriptors and child processes that a test leaves behind are failures of that test (threads and children that are just
  * ending get some seconds for it). The sanitizers' builds get four times the time. A check may fail in any thread and in
  * forked children, whose exit code is then not 0.
