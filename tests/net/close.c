@@ -117,7 +117,8 @@ TEST(close_in_a_child_leaves_the_parent_waiting)
 		int fd = chime_fileno(k.s), wake = atomic_load(&k.s->wake), failed = 0;
 		failed |= chime_set_timeout(k.s, 0) < 0;
 		failed |= chime_recv(k.s, k.buf, 1, 0) != -EAGAIN;
-		failed |= atomic_load(&k.s->wake) != -1; /* it does not hear what wakes the parent, nor take that away */
+		/* it does not hear what wakes the parent, nor take that away */
+		failed |= atomic_load(&k.s->wake) != -1;
 		failed |= chime_close(k.s) < 0;
 		failed |= is_open(fd); /* though a thread was in recv, in the parent */
 		failed |= is_open(wake);
