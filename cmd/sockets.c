@@ -291,6 +291,12 @@ static void place_try(struct place *p, const chime_endpoint *e, const struct chi
 		p->tried.why[0] = 0;
 }
 
+/* Whether addresses are tried beside each other; what has no connection has its first address at once, or cannot have it. */
+static bool races(const struct sockets *o, const chime_endpoint *e)
+{
+	return !o->serve && chime_scheme_info(e->scheme)->connected;
+}
+
 static int print_json(const struct sockets *o, const chime_endpoint *e, const char *name, const struct place *places,
 		      int n)
 {
@@ -305,7 +311,7 @@ static int print_json(const struct sockets *o, const chime_endpoint *e, const ch
 	}
 	return json_out(json_pack("{s:o, s:s, s:s*, s:I, s:n, s:o}", "endpoint", json_text(name), "for",
 				  o->serve ? "serve" : "talk", "carrier", carrier_of(e), "attempt_delay_ns",
-				  (json_int_t)(o->serve ? 0 : CHIME_ATTEMPT_DELAY), "error", "addresses", rows));
+				  (json_int_t)(races(o, e) ? CHIME_ATTEMPT_DELAY : 0), "error", "addresses", rows));
 }
 
 static void print_text(const struct sockets *o, const chime_endpoint *e, const char *name, const struct place *places,
@@ -321,6 +327,8 @@ static void print_text(const struct sockets *o, const chime_endpoint *e, const c
 		printf("carried by %s\n", carrier_of(e));
 	if (o->serve)
 		puts("serving it listens on");
+	else if (n > 1 && !races(o, e))
+		puts("talking to it tries, one after the other,");
 	else if (n > 1)
 		printf("talking to it tries, one every %s or at once when one fails,\n", delay);
 	else

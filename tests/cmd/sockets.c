@@ -114,6 +114,15 @@ TEST(empty_hosts)
 	check_contains(said(&p), "   1  AF_INET6 [::1]:9\n");
 	check_contains(said(&p), "   2  AF_INET  127.0.0.1:9\n");
 	program_forget(&p);
+	RUN(&p, "udp://:9");
+	check_contains(said(&p), "tries, one after the other,\n   1  AF_INET6 [::1]:9\n");
+	program_forget(&p);
+	RUN(&p, "-j", "udp://:9");
+	check_contains(said(&p), "\"attempt_delay_ns\": 0,");
+	program_forget(&p);
+	RUN(&p, "-j", "tcp://:9");
+	check_contains(said(&p), "\"attempt_delay_ns\": 250000000,");
+	program_forget(&p);
 	RUN(&p, "--serve", "tcp://:9");
 	check_contains(said(&p), "[::]:9\n");
 	check_contains(said(&p), "0.0.0.0:9\n");
