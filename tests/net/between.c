@@ -3,6 +3,8 @@
 
 #include <chime/msg.h>
 
+#include <sys/eventfd.h>
+
 /* ---- system calls that fail when the test says so ---- */
 
 static _Thread_local int polls_interrupted; /* so many of the next looks of this thread */
@@ -17,6 +19,32 @@ int poll(struct pollfd *fds, nfds_t n, int ms)
 		return -1;
 	}
 	return ppoll(fds, n, ms < 0 ? NULL : &ts, NULL);
+}
+
+static chime_sock *raced; /* its first wait meets another one that is beginning, in another thread */
+static int wake_of_the_other, wake_too_many;
+
+int eventfd(unsigned value, int flags)
+{
+	int fd = (int)syscall(SYS_eventfd2, value, flags);
+	if (raced) {
+		wake_too_many = fd;
+		wake_of_the_other = (int)syscall(SYS_eventfd2, value, flags);
+		atomic_store(&raced->wake, wake_of_the_other);
+		raced = NULL;
+	}
+	return fd;
+}
+
+static chime_sock *closed_meanwhile; /* by another thread, before what woke this one is taken away */
+
+int eventfd_read(int fd, eventfd_t *value)
+{
+	chime_sock *s = closed_meanwhile;
+	closed_meanwhile = NULL;
+	if (s)
+		chime_close(s);
+	return read(fd, value, sizeof *value) == sizeof *value ? 0 : -1;
 }
 
 /* One message for each that is asked for, or the error. */
@@ -99,6 +127,31 @@ TEST(reset_behind_data_is_told_by_the_next_receive)
 		}
 }
 
+/* A reset before any data is told at once, and not again; what is told later names no sender, and to receive nothing takes nothing. */
+TEST(reset_is_told_once)
+{
+	struct stuck k = { 0 };
+	chime_addr from;
+	five_bytes_and_a_reset(&k);
+	CHECK_EQ(recv_all(&k), 5);
+	CHECK_EQ(chime_recv_exact(k.s, k.buf, 0, 0, NULL), 0);
+	CHECK_EQ(chime_addr_ip(&from, AF_INET, "192.0.2.1", 9), 0);
+	CHECK_EQ(chime_recvfrom(k.s, k.buf, 10, 0, &from), -ECONNRESET);
+	CHECK_EQ(chime_addr_family(&from), AF_UNSPEC);
+	CHECK_EQ(chime_addr_ip(&from, AF_INET, "192.0.2.1", 9), 0);
+	CHECK_EQ(chime_recvfrom(k.s, k.buf, 10, MSG_OOB, &from), -EINVAL);
+	CHECK_EQ(chime_addr_family(&from), AF_UNSPEC);
+	stuck_free(&k);
+	ssize_t (*const all[])(struct stuck *) = { recv_all, recvfrom_all, recvmsg_all };
+	for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+		five_bytes_and_a_reset(&k);
+		CHECK_EQ(chime_recv(k.s, k.buf, 5, 0), 5);
+		CHECK_EQ(all[i](&k), -ECONNRESET);
+		CHECK_EQ(all[i](&k), 0);
+		stuck_free(&k);
+	}
+}
+
 /* What the call itself was wrong about is no error of the connection. */
 TEST(no_more_urgent_data_is_not_told_later)
 {
@@ -125,6 +178,9 @@ TEST(error_behind_a_full_batch_is_told_by_the_next_receive)
 	CHECK_EQ(chime_recv_many(k.s, packets, 200, 0), 128);
 	CHECK_EQ(chime_recv_many(k.s, packets, 200, 0), -ECONNREFUSED);
 	CHECK_EQ(chime_recv_many(k.s, packets, 200, 0), -EAGAIN);
+	batches_until_refused = 0;
+	CHECK_EQ(chime_recv_many(k.s, packets, 200, 0), -ECONNREFUSED);
+	CHECK_EQ(chime_recv(k.s, k.buf, 1, 0), -EAGAIN); /* it was told */
 	stuck_free(&k);
 }
 
@@ -170,6 +226,38 @@ TEST(signal_while_connect_looks)
 }
 
 /* ---- others ---- */
+
+/* Two threads that begin to wait at once share one wake descriptor, or a close would wake one of them alone. */
+TEST(first_waits_at_once_share_the_wake_descriptor)
+{
+	struct stuck k = { 0 };
+	stuck_make_udp(&k);
+	CHECK_EQ(chime_set_timeout(k.s, 5 * CHIME_MSEC), 0);
+	raced = k.s;
+	CHECK_EQ(chime_recv(k.s, k.buf, 1, 0), CHIME_ETIMEOUT);
+	CHECK_PTR(raced, NULL);
+	CHECK_EQ(atomic_load(&k.s->wake), wake_of_the_other);
+	CHECK_EQ(fcntl(wake_too_many, F_GETFD), -1);
+	stuck_free(&k);
+}
+
+/*
+ * A child that was made behind fork(2)'s back woke whoever waits by closing its copy; what it wrote is taken away again. A close that comes
+ * just before that is not taken away with it.
+ */
+TEST(close_while_a_strange_wake_is_calmed)
+{
+	struct stuck k = { 0 };
+	stuck_make_udp(&k);
+	CHECK_EQ(chime_set_timeout(k.s, CHIME_MSEC), 0);
+	CHECK_EQ(chime_recv(k.s, k.buf, 1, 0), CHIME_ETIMEOUT);
+	CHECK_EQ(chime_set_timeout(k.s, CHIME_FOREVER), 0);
+	CHECK_EQ(eventfd_write(atomic_load(&k.s->wake), 1), 0);
+	closed_meanwhile = k.s;
+	CHECK_EQ(chime_recv(k.s, k.buf, 1, 0), CHIME_ECLOSED);
+	CHECK_PTR(closed_meanwhile, NULL);
+	stuck_free(&k);
+}
 
 /* A call that begins while another thread takes the descriptor out says that the handle is closed, and counts itself out. */
 TEST(call_that_begins_while_detached)

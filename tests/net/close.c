@@ -134,6 +134,34 @@ TEST(close_in_a_child_leaves_the_parent_waiting)
 	stuck_free(&k);
 }
 
+/* So it is when that is the child's first call. A detached descriptor is the child's. */
+TEST(first_call_of_a_child_ends_its_handle)
+{
+	for (int way = 0; way < 3; way++) {
+		struct stuck k = { 0 };
+		struct stuck_thread t;
+		int status;
+		stuck_make_stream(&k);
+		stuck_thread_start(&t, &stuck_calls[0], &k);
+		pid_t pid = fork();
+		if (pid == 0) {
+			int fd = chime_fileno(k.s), wake = atomic_load(&k.s->wake), failed = 0;
+			if (way == 0)
+				failed |= chime_close(k.s) < 0;
+			else if (way == 1)
+				chime_free(&k.s);
+			else
+				failed |= chime_detach(k.s) != fd;
+			_exit(failed | is_open(wake) | (is_open(fd) != (way == 2)));
+		}
+		waitpid(pid, &status, 0);
+		CHECK_EQ(status, 0);
+		stuck_send_five(&k);
+		CHECK_EQ(stuck_thread_end(&t), 5);
+		stuck_free(&k);
+	}
+}
+
 /* A child that fork handlers never saw does wake the parent: its thread sleeps again, and does not spin. */
 TEST(close_in_an_unseen_child_is_calmed)
 {
@@ -429,6 +457,31 @@ TEST(wake_descriptor_is_made_late_and_closed)
 	CHECK_EQ(fcntl(wake, F_GETFD), FD_CLOEXEC);
 	CHECK_EQ(chime_close(k.s), 0);
 	CHECK(!is_open(wake));
+	stuck_free(&k);
+}
+
+/* While a call is under way a closed handle keeps its descriptor, for that call alone: nobody else gets it, in a child neither. */
+TEST(closed_with_a_call_under_way)
+{
+	struct stuck k = { 0 };
+	int status = -1;
+	stuck_make_udp(&k);
+	int fd = chime__sock_enter(k.s);
+	CHECK_EQ(chime_close(k.s), 0);
+	CHECK_EQ(chime_detach(k.s), CHIME_ECLOSED);
+	CHECK_EQ(chime_recv(k.s, k.buf, 1, MSG_DONTWAIT), CHIME_ECLOSED);
+	CHECK(is_open(fd));
+	pid_t pid = fork();
+	if (pid == 0) {
+		int failed = chime_recv(k.s, k.buf, 1, MSG_DONTWAIT) != CHIME_ECLOSED;
+		failed |= chime_detach(k.s) != CHIME_ECLOSED;
+		chime_free(&k.s); /* the call is none of the child's: nothing keeps it from the end */
+		_exit(failed | is_open(fd));
+	}
+	CHECK_EQ(waitpid(pid, &status, 0), pid);
+	CHECK_EQ(status, 0);
+	chime__sock_leave(k.s);
+	CHECK(!is_open(fd));
 	stuck_free(&k);
 }
 

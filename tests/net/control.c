@@ -17,6 +17,7 @@ static struct chime_control c;
 
 static void begin(void)
 {
+	memset(room, 0xa5, sizeof room);
 	chime_control_init(&c, room, sizeof room);
 }
 
@@ -37,6 +38,8 @@ static void holds(int level, int type, const void *data, size_t len)
 	CHECK_EQ(m.type, type);
 	CHECK_EQ(m.len, len);
 	CHECK_MEM(m.data, data, len);
+	for (const char *pad = (const char *)m.data + len; pad < room + c.len; pad++)
+		CHECK_EQ(*pad, 0); /* nothing of what was there before goes out */
 	begin();
 }
 

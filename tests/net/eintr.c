@@ -171,10 +171,37 @@ TEST(interrupted_send_gives_the_count)
 	size_t sent = 0;
 	stuck_drain(&k);
 	CHECK_EQ(chime_sendall(k.s, big, sizeof(big), 0, &sent), -EINTR);
+	CHECK_EQ(asked, 1);
 	no_alarms();
 	CHECK_IN(sent, 1, sizeof(big) - 1);
 	chime_set_interrupted(NULL, NULL);
 	stuck_free(&k);
+}
+
+/* recv_exact that a signal interrupts half-way asks too: it goes on to the end, or stops and says how far it came. */
+TEST(interrupted_exact_receive_goes_on)
+{
+	const struct stuck_call rest = { .release = stuck_send_five };
+	for (int stops = 0; stops < 2; stops++) {
+		struct stuck k = { 0 };
+		size_t got = 0;
+		stuck_make_stream(&k);
+		stuck_send_five(&k);
+		hooked = &k;
+		hooked_call = &rest;
+		asked = 0;
+		stop_at = stops ? 2 : 0;
+		release_at = 3;
+		chime_set_interrupted(hook, &asked);
+		alarms(5, 0);
+		CHECK_EQ(chime_recv_exact(k.s, k.buf, 10, 0, &got), stops ? -EINTR : 0);
+		no_alarms();
+		CHECK_EQ(got, stops ? 5 : 10);
+		if (stops)
+			CHECK_EQ(asked, 2);
+		chime_set_interrupted(NULL, NULL);
+		stuck_free(&k);
+	}
 }
 
 /* The same of messages: half way the hook is not asked, for there is a count to give. */

@@ -1,10 +1,13 @@
 /* Kernel stamps and the error queue: stamps of what is received and sent, zero-copy completions, errors of the network. */
+#include "net/sock.h"
+
 #include <chime/connect.h>
 #include <chime/errqueue.h>
 #include <runner/test.h>
 
 #include <errno.h>
 #include <linux/errqueue.h>
+#include <linux/if_packet.h>
 #include <linux/net_tstamp.h>
 #include <stdlib.h>
 
@@ -68,6 +71,37 @@ TEST(receive_stamps)
 		CHECK(chime_addr_equal(&from, &me));
 	}
 	CHECK_EQ(chime_timestamping(p[1], 64), -EINVAL);
+	close_both();
+}
+
+/* What is asked for is what the kernel then has: each stamp by its flags, numbers and no data with those of what is sent, else nothing. */
+TEST(stamps_are_asked_for_by_their_flags)
+{
+	enum {
+		SOFT = SOF_TIMESTAMPING_SOFTWARE,
+		NUMBERS = SOF_TIMESTAMPING_OPT_ID | SOF_TIMESTAMPING_OPT_TSONLY
+	};
+	static const struct {
+		unsigned ours;
+		int system;
+	} cases[] = {
+		{ CHIME_STAMP_RX, SOFT | SOF_TIMESTAMPING_RX_SOFTWARE },
+		{ CHIME_STAMP_TX, SOFT | NUMBERS | SOF_TIMESTAMPING_TX_SOFTWARE },
+		{ CHIME_STAMP_TX_SCHED, SOFT | NUMBERS | SOF_TIMESTAMPING_TX_SCHED },
+		{ CHIME_STAMP_RX | CHIME_STAMP_HARDWARE,
+		  SOFT | SOF_TIMESTAMPING_RAW_HARDWARE | SOF_TIMESTAMPING_RX_SOFTWARE | SOF_TIMESTAMPING_RX_HARDWARE },
+		{ CHIME_STAMP_TX | CHIME_STAMP_HARDWARE, SOFT | NUMBERS | SOF_TIMESTAMPING_RAW_HARDWARE |
+								 SOF_TIMESTAMPING_TX_SOFTWARE |
+								 SOF_TIMESTAMPING_TX_HARDWARE },
+		{ 0, 0 },
+	};
+	open_udp();
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		int value = -1;
+		CHECK_EQ(chime_timestamping(p[0], cases[i].ours), 0);
+		CHECK_EQ(chime_getsockopt_int(p[0], SOL_SOCKET, SO_TIMESTAMPING, &value), 0);
+		CHECK_EQ(value, cases[i].system);
+	}
 	close_both();
 }
 
@@ -219,6 +253,23 @@ TEST(queue_of_a_packet_socket)
 	close_both();
 }
 
+/* Sockets that have none say so, before their data could be taken for it. */
+TEST(queue_of_who_has_none)
+{
+	struct chime_queued q;
+	CHECK_EQ(chime_socketpair(p, AF_UNIX, SOCK_DGRAM, 0), 0);
+	CHECK_EQ(chime_send(p[1], "x", 1, 0), 1);
+	CHECK_EQ(chime_recv_queued(p[0], &q, 0), -EOPNOTSUPP);
+	CHECK_EQ(chime_recv(p[0], buf, 1, 0), 1);
+	close_both();
+	open_tcp();
+	p[0]->proto = IPPROTO_SCTP; /* which not every kernel has */
+	CHECK_EQ(chime_send(p[1], "x", 1, 0), 1);
+	CHECK_EQ(chime_recv_queued(p[0], &q, MSG_DONTWAIT), -EOPNOTSUPP);
+	CHECK_EQ(chime_recv(p[0], buf, 1, 0), 1);
+	close_both();
+}
+
 /* Descriptors that a peer sends to who asks for stamps are closed. */
 TEST(stamps_leave_no_descriptors)
 {
@@ -331,6 +382,10 @@ TEST(entries_field_by_field)
 	CHECK_EQ(q.error, -EHOSTUNREACH);
 	CHECK_EQ(q.origin, SO_EE_ORIGIN_ICMP6);
 	offended(&q, "[2001:db8::9]:0");
+	/* A code stays a code, whatever the kernel may put there. */
+	q = entry(IPPROTO_IP, IP_RECVERR,
+		  (struct sock_extended_err){ .ee_errno = 4096, .ee_origin = SO_EE_ORIGIN_LOCAL }, "0.0.0.0");
+	CHECK_EQ(q.error, -EPROTO);
 	for (int copied = 0; copied < 2; copied++) {
 		q = entry(IPPROTO_IP, IP_RECVERR,
 			  (struct sock_extended_err){ .ee_origin = SO_EE_ORIGIN_ZEROCOPY,
@@ -344,15 +399,16 @@ TEST(entries_field_by_field)
 		CHECK_EQ(q.copied, copied);
 	}
 	static const unsigned stages[] = { CHIME_STAMP_TX, CHIME_STAMP_TX_SCHED, CHIME_STAMP_TX_ACK };
-	for (unsigned i = 0; i < 3; i++) { /* SCM_TSTAMP_SND, _SCHED, _ACK */
-		q = entry(IPPROTO_IPV6, IPV6_RECVERR,
+	for (unsigned i = 0; i < 6; i++) { /* SCM_TSTAMP_SND, _SCHED, _ACK; of packet sockets too */
+		bool packet = i >= 3;
+		q = entry(packet ? SOL_PACKET : IPPROTO_IPV6, packet ? PACKET_TX_TIMESTAMP : IPV6_RECVERR,
 			  (struct sock_extended_err){ .ee_origin = SO_EE_ORIGIN_TIMESTAMPING,
 						      .ee_errno = ENOMSG,
-						      .ee_info = i,
+						      .ee_info = i % 3,
 						      .ee_data = 4711 },
 			  "::");
 		CHECK_EQ(q.kind, CHIME_QUEUED_STAMP);
-		CHECK_EQ(q.stage, stages[i]);
+		CHECK_EQ(q.stage, stages[i % 3]);
 		CHECK_EQ(q.number, 4711);
 	}
 }

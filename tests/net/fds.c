@@ -235,6 +235,14 @@ TEST(waitall_and_long_sends_keep_descriptors)
 	CHECK(chime_control_next(&m.control, &c));
 	CHECK_EQ(chime_cmsg_fds(&c, &fd, 1), 1);
 	close(fd);
+	/* Also where there is no room for them. */
+	struct chime_msg none = { .flags = 0 };
+	CHECK_EQ(chime_send_fds(p[0], "ab", 2, pipes, 1, 0, NULL), 2);
+	CHECK_EQ(chime_send(p[0], "cd", 2, 0), 2);
+	CHECK_EQ(chime_recvmsg(p[1], buf, 4, MSG_WAITALL, &none), 2);
+	CHECK_EQ(none.flags & MSG_CTRUNC, MSG_CTRUNC);
+	CHECK_EQ(chime_recvmsg(p[1], buf, 2, MSG_WAITALL, &none), 2);
+	CHECK_EQ(none.flags & MSG_CTRUNC, 0);
 	pthread_t t;
 	CHECK_EQ(pthread_create(&t, NULL, long_send, NULL), 0);
 	int fds = 0;

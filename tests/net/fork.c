@@ -1,4 +1,5 @@
 /* What a child of fork(2) forgets: that a thread of its parent was just holding one of the library's own locks. */
+#include "net/closer.h"
 #include "net/stuck.h"
 
 #include <dlfcn.h>
@@ -112,6 +113,36 @@ TEST(child_of_a_child_at_its_first_call)
 	CHECK_EQ(status, 0);
 	chime_free(&pair[0]);
 	chime_free(&pair[1]);
+}
+
+static int closing[2], left[2];
+
+/* Another thread closes it, which the child has not. */
+static void *close_late(void *arg)
+{
+	holds = true;
+	chime__close(closing[0], false, true);
+	return arg;
+}
+
+static int close_in_the_child(void)
+{
+	char b;
+	return chime__close(left[0], false, true) != 0 || read(left[1], &b, 1) != 0;
+}
+
+/* What may have to wait for its end is closed in a child as well that came about while another thread handed such a one over. */
+TEST(child_closes_what_others_close_for_it)
+{
+#ifdef __SANITIZE_THREAD__
+	SKIP("the thread sanitizer lets the child of a process with threads begin none");
+#endif
+	CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, closing), 0);
+	CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, left), 0);
+	CHECK_EQ(fork_in_the_middle(close_late, close_in_the_child), 0);
+	close(closing[1]);
+	close(left[0]);
+	close(left[1]);
 }
 
 TEST_MAIN()

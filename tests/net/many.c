@@ -96,4 +96,19 @@ TEST(a_plain_datagram_is_one_segment)
 	end();
 }
 
+/* Segments go to the address that is given with them. */
+TEST(segments_of_an_unconnected_socket)
+{
+	char got[16];
+	begin();
+	ssize_t n = chime_send_segments(from, "hello", 5, 3, 0, &at[1]);
+	if (n == -EINVAL || n == -EIO)
+		SKIP("this kernel has no UDP_SEGMENT: %s", chime_errname((int)n));
+	CHECK_EQ(n, 5);
+	CHECK_EQ(chime_recv(to[1], got, sizeof got, 0), 3);
+	CHECK_EQ(chime_recv(to[1], got + 3, sizeof got - 3, 0), 2);
+	CHECK_MEM(got, "hello", 5);
+	end();
+}
+
 TEST_MAIN()

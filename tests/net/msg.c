@@ -281,7 +281,11 @@ TEST(errors_leave_nothing_in_the_message)
 	CHECK_EQ(m.control.len, 0);
 	CHECK_EQ(m.flags, 0);
 	chime_close(p[0]);
+	m = (struct chime_msg){ .addr.len = 5, .control = { room, sizeof room, 17 }, .flags = MSG_TRUNC };
 	CHECK_EQ(chime_recvmsg(p[0], buf, 4, 0, &m), CHIME_ECLOSED);
+	CHECK_EQ(m.addr.len, 0);
+	CHECK_EQ(m.control.len, 0);
+	CHECK_EQ(m.flags, 0);
 	close_pair();
 }
 

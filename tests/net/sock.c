@@ -3,6 +3,8 @@
  * rule, so it is kept in one file, though over 600 lines.
  */
 #include <chime/connect.h>
+#include <chime/errqueue.h>
+#include <chime/msg.h>
 #include <chime/stream.h>
 #include <runner/test.h>
 
@@ -57,6 +59,17 @@ TEST(open_refuses_what_there_is_not)
 	CHECK_PTR(s, NULL);
 	CHECK_EQ(chime_open(&s, AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0), -EINVAL);
 	CHECK_EQ(chime_open(&s, AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), -EINVAL);
+	const struct {
+		int family, type, err;
+	} pairs[] = { { AF_INET, SOCK_STREAM, -EOPNOTSUPP },
+		      { AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, -EINVAL },
+		      { AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, -EINVAL } };
+	for (int i = 0; i < 3; i++) {
+		chime_sock *pair[2] = { (chime_sock *)&s, (chime_sock *)&s };
+		CHECK_EQ(chime_socketpair(pair, pairs[i].family, pairs[i].type, 0), pairs[i].err);
+		CHECK_PTR(pair[0], NULL);
+		CHECK_PTR(pair[1], NULL);
+	}
 }
 
 /* O_NONBLOCK is on the descriptor exactly when a limit is set, 0 too. */
@@ -373,6 +386,9 @@ TEST(last_error_names_act_address_and_cause)
 	chime_addr_print(&at, where, sizeof(where));
 	chime_free(&l);
 	CHECK_EQ(chime_open(&s, AF_INET, SOCK_STREAM, 0), 0);
+	strcpy(text, "before");
+	CHECK_EQ(chime_last_error(s, text, 0), 0);
+	CHECK_STR(text, "before");
 	CHECK_EQ(chime_last_error(s, text, sizeof(text)), 0);
 	CHECK_STR(text, "");
 	CHECK_EQ(chime_connect(s, &at), -ECONNREFUSED);
@@ -392,6 +408,89 @@ TEST(last_error_names_act_address_and_cause)
 	snprintf(want, sizeof(want), "send: %s", chime_strerror(CHIME_ECLOSED));
 	chime_last_error(s, text, sizeof(text));
 	CHECK_STR(text, want);
+	chime_free(&s);
+}
+
+/* Calls that are given an address name it when they fail, on a closed handle as well. */
+TEST(last_error_names_the_address_that_was_given)
+{
+	static const char *const acts[] = { "bind", "connect", "sendto", "sendmsg" };
+	chime_addr at;
+	CHECK_EQ(chime_addr_ip(&at, AF_INET, "255.255.255.255", 9), 0);
+	for (int closed = 0; closed < 2; closed++)
+		for (int i = 0; i < 4; i++) {
+			const struct chime_msg m = { .addr = at };
+			char text[1024] = "x", want[1024];
+			struct iovec iov = { text, 1 };
+			chime_sock *s;
+			CHECK_EQ(chime_open(&s, AF_INET, SOCK_DGRAM, 0), 0);
+			CHECK_EQ(chime_setsockopt_int(s, SOL_SOCKET, SO_BROADCAST, i == 0), 0);
+			if (i == 0)
+				CHECK_EQ(chime_bind(s, &at), 0);
+			if (closed)
+				CHECK_EQ(chime_close(s), 0);
+			ssize_t n = i == 0   ? chime_bind(s, &at)
+				    : i == 1 ? chime_connect(s, &at)
+				    : i == 2 ? chime_sendto(s, "x", 1, 0, &at)
+					     : chime_sendmsg(s, &iov, 1, 0, &m);
+			CHECK_EQ(n, closed ? CHIME_ECLOSED : i == 0 ? -EINVAL : -EACCES);
+			snprintf(want, sizeof want, "%s 255.255.255.255:9: %s", acts[i], chime_strerror((int)n));
+			chime_last_error(s, text, sizeof text);
+			CHECK_STR(text, want);
+			chime_free(&s);
+		}
+}
+
+#define FAILS_AS(name_, call_)                                                                                         \
+	do {                                                                                                           \
+		char text_[1024] = "";                                                                                 \
+		CHECK_EQ(call_, CHIME_ECLOSED);                                                                        \
+		chime_last_error(s, text_, sizeof text_);                                                              \
+		CHECK_STR(text_, name_ ": the socket is closed");                                                      \
+	} while (0)
+
+/* Each call is named by its own name in the sentence of its failure. */
+TEST(last_error_names_each_call)
+{
+	char b[4] = "";
+	struct iovec iov = { b, 1 };
+	struct chime_msg m = { .flags = 0 };
+	struct chime_packet packet = { .iov = &iov, .iovs = 1 };
+	struct chime_queued q;
+	chime_addr at;
+	chime_sock *s, *other;
+	int value, fds[1] = { 0 };
+	size_t n = 1;
+	socklen_t len = sizeof value;
+	CHECK_EQ(chime_open(&s, AF_INET, SOCK_STREAM, 0), 0);
+	CHECK_EQ(chime_close(s), 0);
+	FAILS_AS("listen", chime_listen(s, 1));
+	FAILS_AS("accept", chime_accept(s, &other, NULL));
+	FAILS_AS("shutdown", chime_shutdown(s, SHUT_RDWR));
+	FAILS_AS("getsockname", chime_getsockname(s, &at));
+	FAILS_AS("getpeername", chime_getpeername(s, &at));
+	FAILS_AS("send", chime_send(s, b, 1, 0));
+	FAILS_AS("sendall", chime_sendall(s, b, 1, 0, NULL));
+	FAILS_AS("recv", chime_recv(s, b, 1, 0));
+	FAILS_AS("recvfrom", chime_recvfrom(s, b, 1, 0, NULL));
+	FAILS_AS("recv_exact", chime_recv_exact(s, b, 1, 0, NULL));
+	FAILS_AS("sendmsg", chime_sendmsg(s, &iov, 1, 0, NULL));
+	FAILS_AS("recvmsg", chime_recvmsg(s, b, 1, 0, &m));
+	FAILS_AS("recvmsg", chime_recvmsg_into(s, &iov, 1, 0, &m));
+	FAILS_AS("send_fds", chime_send_fds(s, b, 1, fds, 1, 0, NULL));
+	FAILS_AS("recv_fds", chime_recv_fds(s, b, 1, fds, &n, 0, NULL, NULL));
+	FAILS_AS("send_many", chime_send_many(s, &packet, 1, 0));
+	FAILS_AS("recv_many", chime_recv_many(s, &packet, 1, 0));
+	FAILS_AS("sendfile", chime_sendfile(s, 0, 0, 1, NULL));
+	FAILS_AS("recv_queued", chime_recv_queued(s, &q, 0));
+	FAILS_AS("timestamping", chime_timestamping(s, CHIME_STAMP_RX));
+	FAILS_AS("getsockopt", chime_getsockopt(s, SOL_SOCKET, SO_TYPE, &value, &len));
+	FAILS_AS("setsockopt", chime_setsockopt_int(s, SOL_SOCKET, SO_KEEPALIVE, 1));
+	FAILS_AS("set_timeout", chime_set_timeout(s, 1));
+	FAILS_AS("set_inheritable", chime_set_inheritable(s, true));
+	FAILS_AS("inheritable", chime_inheritable(s));
+	FAILS_AS("dup", chime_dup(s, &other));
+	FAILS_AS("detach", chime_detach(s));
 	chime_free(&s);
 }
 

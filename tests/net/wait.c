@@ -285,22 +285,27 @@ static void *send_the_rest(void *arg)
 	return NULL;
 }
 
-/* MSG_WAITALL with MSG_PEEK: each byte once, and there still to be received. */
+/* MSG_WAITALL with MSG_PEEK: each byte once, and there still to be received; of messages too. */
 TEST(waiting_for_all_may_peek)
 {
-	struct stuck k = { 0 };
-	char got[6] = "";
-	pthread_t t;
-	stuck_make_tcp(&k);
-	CHECK_EQ(chime_send(k.peer, "ab", 2, 0), 2);
-	CHECK_EQ(pthread_create(&t, NULL, send_the_rest, k.peer), 0);
-	CHECK_EQ(chime_recv(k.s, got, 5, MSG_WAITALL | MSG_PEEK), 5);
-	CHECK_STR(got, "abcde");
-	pthread_join(t, NULL);
-	memset(got, 0, sizeof(got));
-	CHECK_EQ(chime_recv(k.s, got, 5, 0), 5);
-	CHECK_STR(got, "abcde");
-	stuck_free(&k);
+	for (int message = 0; message < 2; message++) {
+		struct stuck k = { 0 };
+		char got[6] = "";
+		pthread_t t;
+		stuck_make_tcp(&k);
+		CHECK_EQ(chime_send(k.peer, "ab", 2, 0), 2);
+		CHECK_EQ(pthread_create(&t, NULL, send_the_rest, k.peer), 0);
+		if (message)
+			CHECK_EQ(chime_recvmsg(k.s, got, 5, MSG_WAITALL | MSG_PEEK, NULL), 5);
+		else
+			CHECK_EQ(chime_recv(k.s, got, 5, MSG_WAITALL | MSG_PEEK), 5);
+		CHECK_STR(got, "abcde");
+		pthread_join(t, NULL);
+		memset(got, 0, sizeof(got));
+		CHECK_EQ(chime_recv(k.s, got, 5, 0), 5);
+		CHECK_STR(got, "abcde");
+		stuck_free(&k);
+	}
 }
 
 TEST_MAIN()
