@@ -4,6 +4,7 @@
 #include "net/text.h"
 
 #include <errno.h>
+#include <stdio.h>
 
 struct query {
 	const struct chime_option *further;
@@ -42,6 +43,24 @@ static bool given(const struct reader *r, const char *name, size_t len)
 	return false;
 }
 
+/* Whether the host is no group, as far as can be known without asking the system: a name may be one's. */
+static bool no_group(const chime_endpoint *e)
+{
+	char host[sizeof e->host];
+	chime_addr a;
+	snprintf(host, sizeof host, "%.*s", (int)strcspn(e->host, "%"),
+		 e->host); /* a scope is an interface to look for */
+	if (host[0] == 0 || !strcmp(host, "*"))
+		return true;
+	return chime_addr_ip(&a, AF_UNSPEC, host, 0) == 0 && !chime_addr_is_multicast(&a);
+}
+
+static bool is_for_groups(const struct chime_option *o)
+{
+	return o->offset == offsetof(struct chime_endpoint_settings, source) ||
+	       o->offset == offsetof(struct chime_endpoint_settings, loop);
+}
+
 /* [p, end) is NAME=VALUE. */
 static int read_option(struct reader *r, struct query *q, const char *p, const char *end)
 {
@@ -67,6 +86,8 @@ static int read_option(struct reader *r, struct query *q, const char *p, const c
 		return reader_bad(r, CHIME_ESYNTAX, p, "expected no %s: it is for %s", o->name, whose);
 	if (own && own->offset == offsetof(struct chime_endpoint_settings, mode) && r->e->path[0] == 0)
 		return reader_bad(r, CHIME_ESYNTAX, p, "expected no mode: an abstract name has no file");
+	if (own && is_for_groups(own) && no_group(r->e))
+		return reader_bad(r, CHIME_ESYNTAX, p, "expected no %s: the host is no multicast group", o->name);
 	if (equals == end)
 		return reader_bad(r, CHIME_ESYNTAX, end, "expected '=' and a value after \"%s\"", o->name);
 	if (given(r, p, name_len))

@@ -199,6 +199,11 @@ static int set_group(const struct opening *o, int fd, const struct chime_target 
 	const char *what;
 	if (!is_ip(t) || t->type == SOCK_STREAM)
 		return 0;
+	if (o->e->set.source[0] && !chime_addr_is_multicast(&t->addr)) { /* a name's: it would let in everybody */
+		char at[CHIME_ADDR_TEXT];
+		chime_addr_print(&t->addr, at, sizeof at);
+		return say(o, -EINVAL, "source=%s: %s is no multicast group", o->e->set.source, at);
+	}
 	int err = chime__group_settings(fd, &t->addr, &o->e->set, &what);
 	if (err == -EPERM)
 		return say(o, err, "%s=%s: permission denied, needs CAP_NET_RAW or root", what, o->e->set.interface);

@@ -89,6 +89,8 @@ static const char *const good[][2] = {
 	{ "ip://h/0", "ip://h/0" },
 	{ "ip://*/255", "ip://*/255" },
 	{ "ip:///253", "ip:///253" },
+	{ "udp6://[ff12::7%eth9]:9?loop=no&source=fe80::1", "udp6://[ff12::7%eth9]:9?loop=no&source=fe80::1" },
+	{ "udp://all.mcast.example:9?source=10.0.0.1", "udp://all.mcast.example:9?source=10.0.0.1" },
 	{ "udp://239.1.2.3:9999?if=eth0&ttl=4&loop=no&source=10.0.0.1",
 	  "udp://239.1.2.3:9999?if=eth0&ttl=4&loop=no&source=10.0.0.1" },
 	{ "udp://[ff02::1%2]:1?loop=yes&ttl=1", "udp://[ff02::1%2]:1?loop=yes&ttl=1" },
@@ -180,6 +182,7 @@ TEST(endpoint_parse_stands_every_prefix)
 	"expected a scheme: tcp udp udplite mptcp sctp sctp+seqpacket tls unix unix+dgram unix+seqpacket vsock "       \
 	"vsock+seqpacket tipc tipc+rdm tipc+seqpacket tipc+dgram rds rdm icmp ip stamp fd"
 #define PORT "expected a port from 0 to 65535"
+#define NO_GROUP(option) "expected no " option ": the host is no multicast group"
 #define COLON_PORT "expected ':' and a port from 0 to 65535"
 #define QUAD "expected an IPv4 address of four numbers from 0 to 255, such as 192.0.2.1"
 #define HOST "expected letters, digits, '-', '_' and '.' in a host"
@@ -297,6 +300,11 @@ static const struct {
 	{ "ip://h/tcp", CHIME_ESYNTAX, 7, "expected a protocol's number from 0 to 255" },
 	{ "udp://h:1?ttl=256", -ERANGE, 14, "ttl: expected a whole number from 1 to 255" },
 	{ "udp://h:1?source=h", CHIME_ESYNTAX, 17, "source: expected a numeric address, such as 192.0.2.1" },
+	{ "udp://127.0.0.1:1?ttl=1&source=127.0.0.9", CHIME_ESYNTAX, 24, NO_GROUP("source") },
+	{ "udp://*:1?source=127.0.0.9", CHIME_ESYNTAX, 10, NO_GROUP("source") },
+	{ "udp://:1?loop=yes", CHIME_ESYNTAX, 9, NO_GROUP("loop") },
+	{ "udplite6://[fe80::1%nosuch]:1?loop=no", CHIME_ESYNTAX, 30, NO_GROUP("loop") },
+	{ "udp://h:1?loop=maybe", CHIME_ESYNTAX, 15, "loop: expected no or yes" },
 	{ "icmp://h?loop=no", CHIME_ESYNTAX, 9, "expected no loop: it is for udp and udplite" },
 	{ "tcp://h:1?if=lo", CHIME_ESYNTAX, 10, "expected no if: it is for udp, udplite, icmp and ip" },
 	{ "ip://h/256", -ERANGE, 7, "expected a protocol's number from 0 to 255" },

@@ -387,6 +387,14 @@ TEST(listen_refuses_schemes_that_are_not_served)
 	}
 }
 
+/* A name that is no group's cannot be heard from one source alone: it is refused, for everybody would be heard. */
+TEST(listen_hears_one_source_of_groups_alone)
+{
+	struct listen_set set = { 0 };
+	CHECK_EQ(open_text(&set, "udp4://localhost:0?source=192.0.2.7", 1), -EINVAL);
+	CHECK_STR(why, "source=192.0.2.7: 127.0.0.1:0 is no multicast group");
+}
+
 /* A unix listener: each worker has a descriptor of the one socket; the mode is as asked; close removes the file. */
 TEST(listen_unix_socket_is_shared_and_removed)
 {
