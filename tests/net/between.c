@@ -167,6 +167,32 @@ TEST(no_more_urgent_data_is_not_told_later)
 	stuck_free(&k);
 }
 
+/* Nor is a buffer that is not there: what had been received before it is the answer, and the next call has what is left. */
+TEST(bad_buffer_is_not_told_later)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	char *end = mmap(NULL, 2 * page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	CHECK(end != MAP_FAILED);
+	end += page;
+	CHECK_EQ(mprotect(end, page, PROT_NONE), 0);
+	struct iovec iov[2] = { { end - 5, 5 }, { end, 5 } };
+	for (int message = 0; message < 2; message++) {
+		struct stuck k = { 0 };
+		stuck_make_stream(&k);
+		stuck_send_five(&k);
+		CHECK_EQ(chime_send(k.peer, "67890", 5, 0), 5);
+		if (message)
+			CHECK_EQ(chime_recvmsg_into(k.s, iov, 2, MSG_WAITALL, NULL), 5);
+		else
+			CHECK_EQ(chime_recv(k.s, end - 5, 10, MSG_WAITALL), 5);
+		CHECK_MEM(end - 5, "12345", 5);
+		CHECK_EQ(chime_recv(k.s, k.buf, 10, 0), 5);
+		CHECK_MEM(k.buf, "67890", 5);
+		stuck_free(&k);
+	}
+	CHECK_EQ(munmap(end - page, 2 * page), 0);
+}
+
 /* What the system says after a batch that was full, it says once: that is told too. */
 TEST(error_behind_a_full_batch_is_told_by_the_next_receive)
 {

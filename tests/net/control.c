@@ -178,4 +178,18 @@ TEST(stamps_field_by_field)
 	}
 }
 
+/* How many descriptors a message has is told though there is room for fewer; those beyond it are left in the message. */
+TEST(descriptors_beyond_the_room)
+{
+	const int fds[3] = { 7, 8, 9 };
+	int got[3] = { 0, 0, 0 };
+	struct chime_cmsg m = read_of(SOL_SOCKET, SCM_RIGHTS, fds, sizeof fds);
+	CHECK_EQ(chime_cmsg_fds(&m, got, 2), 3);
+	CHECK_EQ(got[1], 8);
+	CHECK_EQ(got[2], 0);
+	CHECK_EQ(chime_cmsg_fds(&m, NULL, 0), 3);
+	CHECK_EQ(chime_cmsg_fds(&m, got, 3), 3);
+	CHECK_EQ(got[2], 9);
+}
+
 TEST_MAIN()

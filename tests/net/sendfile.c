@@ -142,7 +142,13 @@ TEST(refused_where_python_refuses)
 {
 	chime_sock *d[2];
 	int64_t sent = 7;
+	int ends[2];
 	begin();
+	CHECK_EQ(pipe(ends), 0);
+	CHECK_EQ(chime_sendfile(p[0], ends[0], -1, -1, &sent), -EINVAL);
+	CHECK_EQ(chime_sendfile(p[0], ends[0], 1, -1, &sent), -ESPIPE);
+	close(ends[0]);
+	close(ends[1]);
 	CHECK_EQ(chime_set_timeout(p[0], 0), 0);
 	CHECK_EQ(chime_sendfile(p[0], file, 0, -1, &sent), -EINVAL);
 	CHECK_EQ(sent, 0);
