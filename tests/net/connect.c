@@ -53,12 +53,39 @@ static void name_means(const char *list)
 	chime__resolver = (struct chime__resolver){ fake_ask, fake_release };
 }
 
-static chime_sock *listener(int family, const char *host, int port, chime_addr *at)
+/* Whether a port is free on the other addresses too that these tests listen on. */
+static bool free_elsewhere(const chime_addr *at)
+{
+	static const char *const hosts[] = { "127.0.0.1", "127.0.0.2", "127.0.0.3", "127.0.0.9" };
+	for (size_t i = 0; i < sizeof(hosts) / sizeof(*hosts); i++) {
+		chime_addr other;
+		chime_sock *s;
+		CHECK_EQ(chime_addr_ip(&other, AF_INET, hosts[i], chime_addr_port(at)), 0);
+		if (chime_addr_equal(&other, at))
+			continue;
+		if (chime_create_server(&s, AF_INET, hosts[i], chime_addr_port(at), 0, false, false) < 0)
+			return false;
+		chime_free(&s);
+	}
+	return true;
+}
+
+/* A server on the port or, for 0, on one that other programs have on none of the addresses. */
+static chime_sock *serve_on(int family, const char *host, int port, int backlog, chime_addr *at)
 {
 	chime_sock *l;
-	CHECK_EQ(chime_create_server(&l, family, host, port, -1, false, false), 0);
-	CHECK_EQ(chime_getsockname(l, at), 0);
-	return l;
+	for (int tries = 100;; tries--) {
+		CHECK_EQ(chime_create_server(&l, family, host, port, backlog, false, false), 0);
+		CHECK_EQ(chime_getsockname(l, at), 0);
+		if (port != 0 || tries == 0 || free_elsewhere(at))
+			return l;
+		chime_free(&l);
+	}
+}
+
+static chime_sock *listener(int family, const char *host, int port, chime_addr *at)
+{
+	return serve_on(family, host, port, -1, at);
 }
 
 /* A listener that answers no one: its queue is full, so what asks to connect is dropped in silence. */
@@ -66,8 +93,7 @@ static void black_hole(chime_sock *held[2], const char *host, int port)
 {
 	chime_addr at;
 	CHECK_EQ(chime_addr_ip(&at, AF_UNSPEC, host, port), 0);
-	CHECK_EQ(chime_create_server(&held[0], chime_addr_family(&at), host, port, 0, false, false), 0);
-	CHECK_EQ(chime_getsockname(held[0], &at), 0);
+	held[0] = serve_on(chime_addr_family(&at), host, port, 0, &at);
 	CHECK_EQ(chime_open(&held[1], chime_addr_family(&at), SOCK_STREAM, 0), 0);
 	CHECK_EQ(chime_connect(held[1], &at), 0);
 }
