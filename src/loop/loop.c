@@ -76,8 +76,34 @@ static int spin(struct loop *lp, int64_t limit_ns)
 	return n;
 }
 
+#define LATE_NS TIMER_TICK_NS /* later than a timer may be anyway */
+#define LOOKS 256
+
+/*
+ * A wait brings a part of what is there, and one that a signal ends brings nothing. For a loop that was held up (by its machine, or by
+ * somebody's call) that would not do: timers would then run before what came long before their time, and take whoever spoke for silent.
+ * So turns without timers come first, until nothing more is there.
+ */
+static int catch_up(struct loop *lp)
+{
+	int n = 1;
+	for (int looks = 0; looks < LOOKS && (n > 0 || n == -EINTR); looks++) {
+		run_posted(lp);
+		run_later(lp);
+		n = lp->backend->wait(lp, 0);
+	}
+	return n;
+}
+
+static bool held_up(struct loop *lp, int64_t last_ns, int64_t limit_ns)
+{
+	return lp->timers.count && limit_ns >= 0 && lp->now_ns - last_ns > limit_ns + LATE_NS &&
+	       chime__timer_next(&lp->timers, lp->now_ns) == 0;
+}
+
 int chime__loop_turn(struct loop *lp, int64_t limit_ns)
 {
+	int64_t last_ns = lp->now_ns;
 	int64_t next_ns = lp->timers.count ? chime__timer_next(&lp->timers, lp->backend->mono(lp)) : -1;
 	if (next_ns >= 0 && (limit_ns < 0 || next_ns < limit_ns))
 		limit_ns = next_ns;
@@ -86,6 +112,8 @@ int chime__loop_turn(struct loop *lp, int64_t limit_ns)
 	int n = lp->spin_ns && limit_ns ? spin(lp, limit_ns) : 0;
 	if (n == 0)
 		n = lp->backend->wait(lp, limit_ns);
+	if ((n >= 0 || n == -EINTR) && held_up(lp, last_ns, limit_ns))
+		n = catch_up(lp);
 	if (n < 0 && n != -EINTR)
 		return n;
 	lp->turns++;

@@ -35,7 +35,10 @@ struct loop {
 int chime__loop_init(struct loop *lp, const struct backend *backend, void *arg);
 /* Runs what was posted; refuses what comes later. No operation may be under way. */
 void chime__loop_fini(struct loop *lp);
-/* One turn: waits at most limit_ns (-1: none) for completions and timers, runs them, then posts, then what was put off. 0 or -errno. */
+/*
+ * One turn: waits at most limit_ns (-1: none) for completions and timers, runs them, then posts, then what was put off. A loop that was
+ * held up takes all that is there before it runs timers. 0 or -errno.
+ */
 int chime__loop_turn(struct loop *lp, int64_t limit_ns);
 
 /* Refuses posts from here on, unless something is posted that has not run: then false, and a turn runs it. The loop's thread. */

@@ -259,6 +259,36 @@ def an_idle_limit_closes_who_says_nothing():
 
 
 @case
+def who_spoke_while_the_server_was_held_up_is_not_idle():
+    """Stopped for longer than the idle limit, the server answers all that was sent meanwhile, and closes nobody who sent it."""
+    def held():
+        """False if it could not be stopped before the limit."""
+        clients = []
+        try:
+            with Server("tcp://127.0.0.1:0", workers=1, flags=["--idle-timeout", f"{limit}s"]) as server:
+                start = time.monotonic()
+                for _ in range(400):
+                    clients.append(server.connect())
+                    ask(clients[-1], b"i")
+                server.signal(signal.SIGSTOP)
+                if time.monotonic() - start > limit / 2:
+                    server.signal(signal.SIGCONT)
+                    return False
+                for s in clients:
+                    s.sendall(b"meanwhile")
+                time.sleep(limit)  # what is tested: the limit passes, and only the server is held
+                server.signal(signal.SIGCONT)
+                for s in clients:
+                    same(recv_exactly(s, STAMP + 9)[STAMP:], b"meanwhile", "the answer")
+                return True
+        finally:
+            for s in clients:
+                s.close()
+    limit = 2 * SLOW
+    wait_for(held, 4 * LIMIT, what="a server that is stopped in time")
+
+
+@case
 def a_thousand_short_connections():
     """Open, ask, close, a thousand times, some without asking: none is left over."""
     with Server("tcp://127.0.0.1:0") as server:

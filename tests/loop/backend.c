@@ -3,6 +3,7 @@
 
 #include "loop/loop.h"
 
+#include <poll.h>
 #include <pthread.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -117,6 +118,50 @@ TEST_EACH_BACKEND(hang_up_does_not_spin)
 	CHECK_EQ(chime__loop_turn(&lp, 50 * CHIME_MSEC), 0);
 	CHECK_IN(test_now() - began, 45 * CHIME_MSEC, 50 * CHIME_SEC);
 	teardown(fds, 1);
+}
+
+enum {
+	MANY = 600 /* more than one wait brings */
+};
+static struct seen many[MANY];
+static int heard; /* of them, when the timer ran; -1: it has not run */
+
+static void count_heard(chime_timer *t, void *arg)
+{
+	(void)t, (void)arg;
+	heard = 0;
+	for (int i = 0; i < MANY; i++)
+		heard += many[i].reports > 0;
+}
+
+/* A loop that was held up hears all that came in time before it runs a timer that is late by then: else who spoke were taken for silent. */
+TEST_EACH_BACKEND(what_came_in_time_is_heard_before_a_late_timer)
+{
+	static int ours[MANY], theirs[MANY];
+	chime_timer timer = { 0 };
+	setup();
+	for (int i = 0; i < MANY; i++) {
+		int fds[2];
+		pair(fds, SOCK_STREAM);
+		ours[i] = fds[0];
+		theirs[i] = fds[1];
+		start(&many[i], fds[0], OP_RECV);
+	}
+	turn(20);
+	heard = -1;
+	chime__timer_start(&lp.timers, &timer, lp.backend->mono(&lp) + 20 * CHIME_MSEC, count_heard, NULL);
+	for (int i = 0; i < MANY; i++)
+		CHECK_EQ(write(theirs[i], "x", 1), 1);
+	for (int64_t until = test_now() + CHIME_SEC; test_now() < until;) /* held up by somebody's call */
+		poll(NULL, 0, 10);
+	TURN_UNTIL(heard >= 0);
+	CHECK_EQ(heard, MANY);
+	for (int i = 0; i < MANY; i++) {
+		op_cancel(&lp, &many[i].op);
+		TURN_UNTIL(many[i].ended);
+		close(theirs[i]);
+	}
+	teardown(ours, MANY);
 }
 
 static bool task_ran;
