@@ -71,6 +71,50 @@ TEST(whole_file)
 	end();
 }
 
+/* A file that must be read goes whole and in order, though the socket takes each piece bit by bit. */
+TEST(small_socket_takes_what_is_read_bit_by_bit)
+{
+	pthread_t t;
+	int ends[2];
+	int64_t sent = -1;
+	begin();
+	CHECK_EQ(chime_setsockopt_int(p[0], SOL_SOCKET, SO_SNDBUF, 4096), 0);
+	CHECK_EQ(pipe(ends), 0);
+	CHECK_EQ(fcntl(ends[1], F_SETFL, O_NONBLOCK), 0);
+	const ssize_t len = write(ends[1], bytes, 60000); /* less, where pipes are small */
+	CHECK(len > 0);
+	close(ends[1]);
+	CHECK_EQ(pthread_create(&t, NULL, reader, NULL), 0);
+	CHECK_EQ(chime_sendfile(p[0], ends[0], 0, -1, &sent), 0);
+	CHECK_EQ(chime_shutdown(p[0], SHUT_WR), 0);
+	pthread_join(t, NULL);
+	CHECK_EQ(sent, len);
+	CHECK_EQ(received, len);
+	CHECK_MEM(got, bytes, (size_t)len);
+	close(ends[0]);
+	end();
+}
+
+/* The thread's signals are as they were, SIGPIPE kept out or not, whether it went well or the peer was gone. */
+TEST(signals_stay_as_they_were)
+{
+	for (int kept_out = 0; kept_out < 2; kept_out++) {
+		sigset_t pipe_alone, now;
+		sigemptyset(&pipe_alone);
+		sigaddset(&pipe_alone, SIGPIPE);
+		CHECK_EQ(pthread_sigmask(kept_out ? SIG_BLOCK : SIG_UNBLOCK, &pipe_alone, NULL), 0);
+		begin();
+		CHECK_EQ(chime_sendfile(p[0], file, 0, 10, NULL), 0);
+		CHECK_EQ(pthread_sigmask(SIG_BLOCK, NULL, &now), 0);
+		CHECK_EQ(sigismember(&now, SIGPIPE), kept_out);
+		chime_close(p[1]);
+		CHECK_EQ(chime_sendfile(p[0], file, 0, 10, NULL), -EPIPE);
+		CHECK_EQ(pthread_sigmask(SIG_BLOCK, NULL, &now), 0);
+		CHECK_EQ(sigismember(&now, SIGPIPE), kept_out);
+		end();
+	}
+}
+
 /* A part of it, and no more than there is. */
 TEST(a_part)
 {
