@@ -186,14 +186,15 @@ bool ask_by_library(const char *endpoint, unsigned count, struct trouble *t)
 
 /* ---- by the program ---- */
 
-static int run_talk(const char *program, const char *endpoint, const char *in, const char *out)
+static int run_talk(const char *program, const char *endpoint, const char *in, const char *out, const char *said)
 {
 	int status = 0;
 	pid_t pid = fork();
 	if (pid == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		if (dup2(open(in, O_RDONLY | O_CLOEXEC), 0) == 0 &&
-		    dup2(open(out, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600), 1) == 1)
+		    dup2(open(out, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600), 1) == 1 &&
+		    dup2(open(said, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600), 2) == 2)
 			execl(program, "chime", "talk", "--timeout", "20", endpoint, (char *)NULL);
 		_exit(127);
 	}
@@ -232,17 +233,32 @@ static bool read_answers(const char *path, unsigned count, struct trouble *t)
 	return good && (n == count || trouble(t, "%u answers to %u questions", n, count));
 }
 
+/* What it complained of, on one line. */
+static void read_complaint(const char *path, char *text, int size)
+{
+	FILE *f = fopen(path, "re");
+	size_t n = f ? fread(text, 1, (size_t)size - 1, f) : 0;
+	text[n] = 0;
+	for (char *p = strchr(text, '\n'); p; p = strchr(p, '\n'))
+		*p = ' ';
+	if (f)
+		fclose(f);
+}
+
 bool ask_by_talk(const char *program, const char *endpoint, unsigned count, const char *dir, struct trouble *t)
 {
-	char in[256], out[256];
+	char in[256], out[256], said[256], complaint[300];
+	snprintf(said, sizeof said, "%s/said", dir);
 	snprintf(in, sizeof in, "%s/questions", dir);
 	snprintf(out, sizeof out, "%s/answers", dir);
 	if (!write_questions(in, count))
 		return trouble(t, "%s: %s", in, strerror(errno));
-	int code = run_talk(program, endpoint, in, out);
-	bool good = code == 0 || trouble(t, "chime talk ended with %d", code);
+	int code = run_talk(program, endpoint, in, out, said);
+	read_complaint(said, complaint, sizeof complaint);
+	bool good = code == 0 || trouble(t, "chime talk ended with %d: %s", code, complaint);
 	good = good && read_answers(out, count, t);
 	unlink(in);
 	unlink(out);
+	unlink(said);
 	return good;
 }
