@@ -245,6 +245,23 @@ TEST(failure_beside_a_silent_address_brings_the_next)
 	chime_free(&hole[1]);
 }
 
+/* The limit of all is kept though the next attempt would begin later. */
+TEST(limit_before_the_next_attempt)
+{
+	struct chime_connect_config config = CHIME_CONNECT_CONFIG_INIT;
+	chime_addr at;
+	chime_sock *l = listener(AF_INET, "127.0.0.9", 0, &at), *hole[2], *s;
+	black_hole(hole, "127.0.0.2", chime_addr_port(&at));
+	name_means("127.0.0.2 127.0.0.9");
+	config.timeout_ns = 30 * CHIME_MSEC;
+	config.attempt_delay_ns = 50 * CHIME_SEC;
+	CHECK_EQ(chime_create_connection(&s, "name.test", chime_addr_port(&at), &config), CHIME_ETIMEOUT);
+	CHECK_PTR(s, NULL);
+	chime_free(&l);
+	chime_free(&hole[0]);
+	chime_free(&hole[1]);
+}
+
 /* Waits until an attempt to connect to that address is under way; false if there was none for long. */
 static bool attempt_begun(const char *host, int port)
 {
@@ -303,6 +320,43 @@ TEST(late_failure_brings_the_next)
 	chime_free(&l);
 	chime_free(&closer.hole[0]);
 	chime_free(&closer.hole[1]);
+}
+
+static void *close_both_once_attempted(void *arg)
+{
+	struct closer *c = arg;
+	CHECK(attempt_begun("127.0.0.3", c[1].port));
+	for (int i = 0; i < 4; i++)
+		chime_close(c[i / 2].hole[i % 2]);
+	return NULL;
+}
+
+/* Attempts that fail late, one after the other, are told each with its own address. */
+TEST(late_failures_are_told_of_their_addresses)
+{
+	chime_addr at;
+	chime_sock *l = listener(AF_INET, "127.0.0.9", 0, &at), *s;
+	pthread_t thread;
+	struct closer closer[2] = { { .port = chime_addr_port(&at) }, { .port = chime_addr_port(&at) } };
+	struct chime_connect_config config = CHIME_CONNECT_CONFIG_INIT;
+	char why[512], want[512];
+	config.why = why;
+	config.why_size = sizeof why;
+	config.attempt_delay_ns = 200 * CHIME_MSEC;
+	black_hole(closer[0].hole, "127.0.0.2", closer[0].port);
+	black_hole(closer[1].hole, "127.0.0.3", closer[1].port);
+	name_means("127.0.0.2 127.0.0.3");
+	CHECK_EQ(pthread_create(&thread, NULL, close_both_once_attempted, closer), 0);
+	CHECK_EQ(chime_create_connection(&s, "name.test", chime_addr_port(&at), &config), -ECONNREFUSED);
+	pthread_join(thread, NULL);
+	for (int i = 2; i < 4; i++) {
+		snprintf(want, sizeof want, "127.0.0.%d:%d: connection refused", i, closer[0].port);
+		if (!strstr(why, want))
+			CHECK_STR(why, want);
+	}
+	for (int i = 0; i < 4; i++)
+		chime_free(&closer[i / 2].hole[i % 2]);
+	chime_free(&l);
 }
 
 /* An earlier attempt that answers late still wins over a later one that never does. */
@@ -453,7 +507,11 @@ TEST(bad_configurations_are_refused)
 	chime_sock *s;
 	struct chime_connect_config config = CHIME_CONNECT_CONFIG_INIT;
 	config.timeout_ns = 0;
+	char why[16] = "of another call";
+	config.why = why;
+	config.why_size = sizeof why;
 	CHECK_EQ(chime_create_connection(&s, "127.0.0.1", 1, &config), -EINVAL);
+	CHECK_STR(why, "");
 	config.timeout_ns = -7;
 	CHECK_EQ(chime_create_connection(&s, "127.0.0.1", 1, &config), -EINVAL);
 	config.timeout_ns = CHIME_SEC;

@@ -159,6 +159,31 @@ TEST(getaddrinfo_canonical_name_of_several)
 	chime_addrinfo_free(&a);
 }
 
+/* A look-up that its limit ended is told, also by the call that takes failures for answers; so is a limit of 0. */
+TEST(limits_of_look_ups_of_hosts)
+{
+	struct chime_host *h = (void *)1;
+	char name[64] = "";
+	chime__resolver = (struct chime__resolver){ fake_ask, fake_release };
+	sem_init(&go_on, 0, 0);
+	CHECK_EQ(chime_getfqdn("name.test", 0, name, sizeof name), -EINVAL);
+	CHECK_EQ(chime_gethostbyaddr("192.0.2.5", 0, &h), -EINVAL);
+	CHECK_PTR(h, NULL);
+	h = (void *)1;
+	CHECK_EQ(chime_gethostbyname_ex("localhost", 0, &h), -EINVAL);
+	CHECK_PTR(h, NULL);
+	CHECK_EQ(chime_gethostbyname_ex("localhost", -2, &h), -EINVAL);
+	stuck = true;
+	CHECK_EQ(chime_gethostbyaddr("name.test", 20 * CHIME_MSEC, &h), CHIME_ETIMEOUT);
+	CHECK_EQ(chime_getfqdn("name.test", 20 * CHIME_MSEC, name, sizeof name), CHIME_ETIMEOUT);
+	CHECK_STR(name, "");
+	sem_post(&go_on);
+	sem_post(&go_on);
+	for (int64_t until = test_now() + 60 * CHIME_SEC; released < 2 && test_now() < until;)
+		usleep(1000);
+	CHECK_EQ(released, 2);
+}
+
 /* Python's two special names, and numbers, are not looked up. */
 TEST(gethostbyname_of_special_names)
 {
@@ -185,6 +210,9 @@ TEST(getnameinfo_of_numbers)
 	CHECK_EQ(chime_getnameinfo(&a, numeric, LIMIT, NULL, 0, service, sizeof service), 0);
 	CHECK_EQ(chime_getnameinfo(&a, numeric, LIMIT, host, sizeof host, NULL, 0), 0);
 	CHECK_EQ(chime_getnameinfo(&a, numeric, LIMIT, host, 11, NULL, 0), -ENAMETOOLONG);
+	CHECK_EQ(chime_getnameinfo(&a, numeric, LIMIT, host, 11, service, sizeof service), -ENAMETOOLONG);
+	CHECK_EQ(chime_getnameinfo(&a, numeric, LIMIT, host, sizeof host, service, 4), -ENAMETOOLONG);
+	CHECK_EQ(chime_getnameinfo(&a, numeric, LIMIT, host, sizeof host, service, 5), 0);
 	CHECK_EQ(chime_getnameinfo(&a, numeric, LIMIT, host, 12, NULL, 0), 0);
 	a = chime_addr_none();
 	CHECK_EQ(chime_getnameinfo(&a, numeric, LIMIT, host, sizeof host, NULL, 0), CHIME_EAI(EAI_FAMILY));
@@ -230,7 +258,9 @@ TEST(full_names_and_aliases)
 	FILE *hosts = fopen(path, "w");
 	CHECK(hosts != NULL);
 	fputs("192.0.2.9 short other full.example.test more.example.test\n192.0.2.10 bare\n"
-	      "192.0.2.11 dotted.example.test alias.example.test\n192.0.2.12 dotted.example.test\n",
+	      "192.0.2.11 dotted.example.test alias.example.test\n192.0.2.12 dotted.example.test\n"
+	      "192.0.2.13 this-one this-one.example.test\n0.0.0.0 any4.example.test\n:: any6.example.test\n"
+	      "2001:db8::9 six.example.test\n",
 	      hosts);
 	fclose(hosts);
 	if (unshare(CLONE_NEWNS | CLONE_NEWNET) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
@@ -258,6 +288,17 @@ TEST(full_names_and_aliases)
 		shows(&h->addr[0], "192.0.2.11:0");
 		shows(&h->addr[1], "192.0.2.12:0");
 		chime_host_free(&h);
+		CHECK_EQ(chime_gethostbyaddr("2001:db8::9", LIMIT, &h), 0);
+		CHECK_STR(h->name, "six.example.test");
+		shows(&h->addr[0], "[2001:db8::9]:0");
+		chime_host_free(&h);
+		/* The forms that mean this machine. */
+		static const char *const own[] = { NULL, "", "0.0.0.0", "::" };
+		bool named = unshare(CLONE_NEWUTS) == 0 && chime_sethostname("this-one") == 0;
+		for (int i = 0; named && i < 4; i++) {
+			CHECK_EQ(chime_getfqdn(own[i], LIMIT, name, sizeof name), 0);
+			CHECK_STR(name, "this-one.example.test");
+		}
 	}
 	umount2("/etc/hosts", MNT_DETACH);
 	if (err < 0)

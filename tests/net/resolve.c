@@ -373,7 +373,8 @@ TEST(look_ups_have_a_ceiling)
 	stuck = true;
 	for (int i = 0; i < RESOLVE_THREADS; i++)
 		CHECK_EQ(chime_resolve("name.test", 1, AF_UNSPEC, SOCK_STREAM, 0, false, 0, got, 4), CHIME_ETIMEOUT);
-	CHECK_EQ(chime_resolve("name.test", 1, AF_UNSPEC, SOCK_STREAM, 0, false, 0, got, 4), -EAGAIN);
+	for (int i = 0; i < RESOLVE_THREADS; i++) /* a refused one takes no place */
+		CHECK_EQ(chime_resolve("name.test", 1, AF_UNSPEC, SOCK_STREAM, 0, false, 0, got, 4), -EAGAIN);
 	for (int i = 0; i < RESOLVE_THREADS; i++)
 		sem_post(&go_on);
 	wait_for_threads(0);
