@@ -5,6 +5,12 @@
 
 #define ORDINARY 40000 /* more than the receiver has room for, less than an urgent pointer reaches */
 
+#ifdef SYS_ppoll_time64 /* where a long has 32 bits */
+#define PPOLL SYS_ppoll_time64
+#else
+#define PPOLL SYS_ppoll
+#endif
+
 static char got[ORDINARY];
 static size_t in_front = ORDINARY; /* of the urgent byte, not yet read */
 static _Atomic int polls, polls_for_nothing;
@@ -15,7 +21,7 @@ int ppoll(struct pollfd *fds, nfds_t n, const struct timespec *limit, const sigs
 	struct timespec left = limit ? *limit : (struct timespec){ 0, 0 };
 	polls++;
 	polls_for_nothing += poll(fds, n, 0) > 0;
-	return (int)syscall(SYS_ppoll, fds, n, limit ? &left : NULL, mask, 8);
+	return (int)syscall(PPOLL, fds, n, limit ? &left : NULL, mask, 8);
 }
 
 /* A connection where s knows that urgent data is under way, and what comes before it fills the room there is. */
@@ -99,7 +105,8 @@ TEST(urgent_data_waits_for_room)
 	/* TCP moves what was sent on for a while: until it has begun to ask the peer whether there is room at last. */
 	for (; info.tcpi_unacked || !info.tcpi_backoff; usleep(1000)) {
 		stuck_fill(&k);
-		CHECK_EQ(getsockopt(chime_fileno(k.s), IPPROTO_TCP, TCP_INFO, &info, &len), 0);
+		if (getsockopt(chime_fileno(k.s), IPPROTO_TCP, TCP_INFO, &info, &len) < 0 || len < sizeof info / 2)
+			SKIP("nobody tells here when a connection is full");
 	}
 	stuck_thread_start(&t, &urgent, &k);
 	CHECK(!atomic_load(&t.over));
