@@ -180,6 +180,7 @@ struct waiter {
 	chime_server *server;
 	pthread_t main;
 	int result;
+	bool over; /* atomic: the server has ended, and SIGUSR2 is from here, not from somebody's kill(1) */
 };
 
 /* Tells the main thread, which waits for signals, that the server has ended. */
@@ -187,6 +188,7 @@ static void *wait_for_end(void *arg)
 {
 	struct waiter *w = arg;
 	w->result = chime_server_wait(w->server, CHIME_FOREVER);
+	__atomic_store_n(&w->over, true, __ATOMIC_RELEASE);
 	pthread_kill(w->main, SIGUSR2);
 	return NULL;
 }
@@ -199,15 +201,19 @@ static void totals(struct log *log, chime_server *server, bool asked)
 }
 
 /* Sleeps in sigwait and acts on signals, until the server has ended. */
-static void mind_signals(const sigset_t *signals, struct log *log, chime_server *server)
+static void mind_signals(const sigset_t *signals, struct log *log, const struct waiter *waiter)
 {
+	chime_server *server = waiter->server;
 	bool terminal = isatty(STDIN_FILENO), ending = false;
 	for (;;) {
 		int sig;
 		if (sigwait(signals, &sig) != 0)
 			continue;
-		if (sig == SIGUSR2)
-			return;
+		if (sig == SIGUSR2) {
+			if (__atomic_load_n(&waiter->over, __ATOMIC_ACQUIRE))
+				return;
+			continue;
+		}
 		if (sig == SIGUSR1) {
 			totals(log, server, true);
 			continue;
@@ -236,7 +242,7 @@ static int serve_until_signal(const sigset_t *signals, struct log *log, chime_se
 		log_note(log, CHIME_LOG_ERROR, "error", "starting a thread: %s", chime_strerror(-err));
 		return EXIT_SYSTEM;
 	}
-	mind_signals(signals, log, server);
+	mind_signals(signals, log, &waiter);
 	pthread_join(thread, NULL);
 	chime_server_stats(server, &stats);
 	if (stats.cut)
@@ -314,6 +320,7 @@ static int run_serve(const struct verb *verb, int argc, char **argv)
 	sigaddset(&signals, SIGUSR2);
 	pthread_sigmask(SIG_BLOCK, &signals, NULL);
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN); /* a log file that may not grow is no reason to end */
 	raise_descriptors(&before, &now);
 
 	const struct log_config log_config = { (enum chime_log_level)opts.log_level, opts.log_format == 1, opts.quiet };

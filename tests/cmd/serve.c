@@ -380,6 +380,19 @@ TEST(a_hangup_is_survived)
 	server_end(&p);
 }
 
+/* SIGUSR2, which it uses itself, from outside is nothing: it serves on, and ends when it is asked to. */
+TEST(sigusr2_from_outside_is_nothing)
+{
+	struct program p = { 0 };
+	char at[256];
+	serve(&p, "tcp://127.0.0.1:0", at);
+	kill(p.pid, SIGUSR2);
+	kill(p.pid, SIGUSR1); /* which comes behind it */
+	program_expect(&p, &p.told, 0, "event=totals");
+	check_serves(at);
+	server_end(&p);
+}
+
 /* ---- telling never stops serving ---- */
 
 static void fill(int fd)
@@ -441,6 +454,29 @@ TEST_LIMIT(unread_pipes_do_not_stop_serving, 60)
 		close(out[i]);
 		close(err[i]);
 	}
+}
+
+/* A log file that has reached the limit of files (SIGXFSZ) is no reason to end, whatever else is told. */
+TEST(log_that_may_not_grow_does_not_stop_serving)
+{
+	struct program p = { 0 };
+	struct rlimit before, small;
+	char at[256], path[128];
+	snprintf(path, sizeof path, "%s/out", test_dir());
+	close(open(path, O_CREAT | O_WRONLY, 0600));
+	p.says_to = path;
+	CHECK_EQ(getrlimit(RLIMIT_FSIZE, &before), 0);
+	small = (struct rlimit){ 40, before.rlim_max }; /* the first words, and a part of the next */
+	CHECK_EQ(setrlimit(RLIMIT_FSIZE, &small), 0);
+	START(&p, "serve", "tcp://127.0.0.1:0");
+	CHECK_EQ(setrlimit(RLIMIT_FSIZE, &before), 0);
+	server_endpoint(&p, 0, at);
+	for (int i = 0; i < 20; i++)
+		check_serves(at);
+	kill(p.pid, SIGTERM);
+	CHECK_EQ(program_wait(&p), 0);
+	CHECK(strstr(told(&p), " lost_lines=") != NULL);
+	program_forget(&p);
 }
 
 /* Readers that go away are no reason to end: no SIGPIPE, no lost connection. */
