@@ -116,6 +116,9 @@ struct backend {
 	int (*close)(struct loop *lp, int fd,
 		     bool reset); /* no operation may be under way on it; reset: RST where there is one */
 	int (*shutdown)(struct loop *lp, int fd, int how);
+	/* Whether a receive (out: a send) on fd would find something (room) now: what its operation may not have reported yet, after
+	 * a stall of this thread above all. An end counts as something. */
+	bool (*ready)(struct loop *lp, int fd, bool out);
 	int64_t (*mono)(struct loop *lp); /* the clocks: CLOCK_MONOTONIC and CLOCK_REALTIME, or a simulation's */
 	int64_t (*real)(struct loop *lp);
 };

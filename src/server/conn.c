@@ -78,6 +78,19 @@ static const chime_service *service_of(const struct conn *c)
 
 /* ---- the idle limit ---- */
 
+/*
+ * Whether it could be read from or sent to now, and its operations have not told yet: it was not idle if this thread alone was, and
+ * what came while that stood still is read in one of the next turns.
+ */
+static bool has_moved(const struct conn *c)
+{
+	struct loop *lp = &c->base.worker->loop;
+	if (c->base.state > CONN_FLUSHING)
+		return false;
+	return (op_running(&c->in) && lp->backend->ready(lp, c->base.fd, false)) ||
+	       (c->pending && op_running(&c->pending->out) && lp->backend->ready(lp, c->base.fd, true));
+}
+
 /* The timer runs once a limit, however much happens meanwhile. */
 static void on_idle(chime_timer *t, void *arg)
 {
@@ -86,6 +99,8 @@ static void on_idle(chime_timer *t, void *arg)
 	if (c->base.state >= CONN_CLOSING)
 		return; /* it has ended for another reason, and waits for its operations */
 	int64_t left = conn_idle(c)->active_ns + c->base.served->idle_timeout_ns - w->loop.now_ns;
+	if (left <= 0 && has_moved(c))
+		left = TIMER_TICK_NS;
 	if (left > 0) {
 		chime__worker_timer(w, t, left, on_idle, c);
 		return;

@@ -170,14 +170,15 @@ static void on_retry(chime_timer *t, void *arg)
 {
 	struct outbox *o = arg;
 	int64_t limit_ns = o->worker->config->stall_timeout_ns;
-	size_t before = o->peers.cost;
 	(void)t;
+	/* First what goes now: it may be this thread that stood still so long, and not the peers. */
+	chime__peers_unstick(&o->peers);
+	pump(o);
+	size_t before = o->peers.cost;
 	unsigned n = limit_ns > 0 ? chime__peers_drop(&o->peers, loop_of(o)->now_ns - limit_ns) : 0;
 	count_queue(o, before);
 	if (n)
 		chime__drop(o->drops, DROP_STALL, n, NULL, -ETIMEDOUT);
-	chime__peers_unstick(&o->peers);
-	pump(o);
 	o->moved(o);
 }
 

@@ -44,7 +44,7 @@ struct pending *chime__pending_get(struct conn *c)
 	p->buf = NULL;
 	p->first = p->last = p->rest = NULL;
 	p->blocks_bytes = p->charged = 0;
-	p->rest_partial = p->full = false;
+	p->rest_partial = p->full = p->spared = false;
 	p->out.state = 0;
 	p->out.prepared = p->out.bulk = 0;
 	p->out.done = on_out;
@@ -428,6 +428,7 @@ static void on_out(struct loop *lp, struct op *op, const struct op_event *ev)
 	struct conn *c = p->conn;
 	(void)lp;
 	int err = 0;
+	p->spared = false;
 	if (c->base.state >= CONN_CLOSING || op->kind == OP_CONNECT) {
 		chime__conn_sent(c, ev->res);
 		return;

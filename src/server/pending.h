@@ -28,6 +28,7 @@ struct pending {
 	int64_t since_ns; /* stalled: when the peer last took something; lingering: when it began */
 
 	struct op out;
+	bool spared;                    /* stalled, but there was room: until the send that finds it */
 	bool full;                      /* the peer had no room for what was tried last: wait for it */
 	struct buf *buf;                /* the answer under way lies here; its pieces, buf->iov, are out's */
 	struct iovec iov[PENDING_IOVS]; /* out's, when blocks are under way */

@@ -53,6 +53,17 @@ static void end_first(struct chime_worker *w, const struct pending_list *list, u
 	chime__conn_end(c, CHIME_ETIMEOUT, true);
 }
 
+/* The peer has made room, and the operation has not told yet: who stood still was this thread. Once, until it tells. */
+static bool spared(struct chime_worker *w)
+{
+	struct pending *p = w->stalled.first;
+	struct conn *c = p->conn;
+	if (p->spared || !op_running(&p->out) || !w->loop.backend->ready(&w->loop, c->base.fd, true))
+		return false;
+	p->spared = true;
+	return chime__pending_list(c, &w->stalled) == 0;
+}
+
 static void on_sweep(chime_timer *t, void *arg)
 {
 	struct chime_worker *w = arg;
@@ -60,7 +71,9 @@ static void on_sweep(chime_timer *t, void *arg)
 	int64_t now_ns = w->loop.now_ns;
 	while (w->stalled.first && w->config->stall_timeout_ns != CHIME_FOREVER &&
 	       now_ns - w->stalled.first->since_ns >= w->config->stall_timeout_ns)
-		end_first(w, &w->stalled, &w->stats.stalled_ended, TOLD_STALLED, "the peer takes nothing, ended");
+		if (!spared(w))
+			end_first(w, &w->stalled, &w->stats.stalled_ended, TOLD_STALLED,
+				  "the peer takes nothing, ended");
 	while (w->lingering.first && now_ns - w->lingering.first->since_ns >= LINGER_NS && !FAULT(LINGER_LONG)) {
 		struct conn *c = w->lingering.first->conn;
 		chime__conn_end(c, 0, false);

@@ -274,6 +274,30 @@ TEST(stalled_peer_is_ended)
 	rig_end(&r);
 }
 
+/* Who has made room while the server itself stood still is no stalled peer: he gets his answers when it goes on. */
+TEST(standing_still_makes_no_peer_stalled)
+{
+	struct rig r;
+	char bytes[3000] = { 0 };
+	rig_init(&r, "echo");
+	r.server.config.stall_timeout_ns = 10 * CHIME_SEC;
+	rig_start(&r);
+	r.sim.window = 1000;
+	int p = rig_peer(&r);
+	sim_write(&r.sim, p, bytes, 2000);
+	r.sim.weather.delay = 1000;
+	r.sim.weather.delay_ns = 1000 * CHIME_SEC; /* until the server notices that there is room */
+	rig_turns(&r);
+	CHECK_EQ(sim_read(&r.sim, p, bytes, 1000), 1000);
+	r.sim.weather.delay = 0;
+	rig_pass(&r, 15 * CHIME_SEC);
+	CHECK(!sim_closed(&r.sim, p));
+	rig_pass(&r, 15 * CHIME_SEC); /* nothing goes, for all the room that there seems to be: for that it is ended */
+	CHECK(sim_closed(&r.sim, p));
+	CHECK_EQ(r.w->stats.stalled_ended, 1);
+	rig_end(&r);
+}
+
 /* At the ceiling over all queues the one that has been stalled longest is ended, not the others. */
 TEST(ceiling_of_all_queues_ends_the_longest_stalled)
 {
@@ -347,6 +371,30 @@ TEST(idle_connection_is_closed)
 	CHECK(sim_closed(&r.sim, idle) && !sim_closed(&r.sim, busy));
 	rig_pass(&r, 12 * CHIME_SEC);
 	CHECK(sim_closed(&r.sim, busy));
+	CHECK_EQ(r.w->stats.idle_closed, 2);
+	rig_end(&r);
+}
+
+/* What came before the limit was over is answered, though the server was kept from reading it until after that. */
+TEST(unread_input_is_not_idle)
+{
+	struct rig r;
+	char got[64];
+	rig_init(&r, "stamp");
+	r.served.idle_timeout_ns = 10 * CHIME_SEC;
+	rig_start(&r);
+	int p = rig_peer(&r), gone = rig_peer(&r);
+	rig_pass(&r, 5 * CHIME_SEC);
+	r.sim.weather.delay = 1000;
+	r.sim.weather.delay_ns = 1000 * CHIME_SEC;
+	sim_write(&r.sim, p, "i", 1);
+	r.sim.weather.delay = 0;
+	rig_pass(&r, 15 * CHIME_SEC);
+	CHECK(sim_closed(&r.sim, gone) && !sim_closed(&r.sim, p));
+	CHECK_EQ(sim_readable(&r.sim, p), 0);
+	rig_pass(&r, 1000 * CHIME_SEC);
+	CHECK_EQ(sim_read(&r.sim, p, got, sizeof got), 25);
+	CHECK(sim_closed(&r.sim, p)); /* and idle from then on */
 	CHECK_EQ(r.w->stats.idle_closed, 2);
 	rig_end(&r);
 }

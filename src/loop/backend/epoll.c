@@ -383,6 +383,12 @@ static int epoll_shutdown(struct loop *lp, int fd, int how)
 	return chime__shutdown(fd, how);
 }
 
+static bool epoll_ready(struct loop *lp, int fd, bool out)
+{
+	(void)lp;
+	return chime__poll_now(fd, out);
+}
+
 const struct backend chime__backend_epoll = {
 	.name = "epoll",
 	.probe = epoll_probe,
@@ -395,6 +401,7 @@ const struct backend chime__backend_epoll = {
 	.socket = epoll_socket,
 	.close = epoll_close,
 	.shutdown = epoll_shutdown,
+	.ready = epoll_ready,
 	.mono = epoll_mono,
 	.real = epoll_real,
 };

@@ -516,6 +516,15 @@ static int sim_shutdown(struct loop *lp, int fd, int how)
 	return 0;
 }
 
+static bool sim_ready(struct loop *lp, int fd, bool out)
+{
+	struct sim *sim = lp->impl;
+	struct sim_sock *s = fd >= 0 && fd < SIM_SOCKS ? sim->fds[fd] : NULL;
+	if (!s)
+		sim_breach(sim, "fd %d is looked at after its close", fd);
+	return out ? sim_can_write(sim, s) : sim_can_read(sim, s);
+}
+
 const struct backend chime__backend_sim = {
 	.name = "sim",
 	.probe = sim_probe,
@@ -528,6 +537,7 @@ const struct backend chime__backend_sim = {
 	.socket = sim_socket,
 	.close = sim_close,
 	.shutdown = sim_shutdown,
+	.ready = sim_ready,
 	.mono = sim_mono,
 	.real = sim_real,
 };

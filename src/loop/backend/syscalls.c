@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <linux/tipc.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -113,6 +114,12 @@ int chime__send_msgs(const struct op *op)
 	int sent =
 		op->flags & OP_BARE ? send_each(op->fd, hdr, n) : sendmmsg(op->fd, hdr, n, MSG_NOSIGNAL | MSG_DONTWAIT);
 	return sent < 0 ? -errno : sent;
+}
+
+bool chime__poll_now(int fd, bool out)
+{
+	struct pollfd p = { fd, out ? POLLOUT : POLLIN, 0 };
+	return poll(&p, 1, 0) > 0;
 }
 
 int chime__socket(int family, int type)

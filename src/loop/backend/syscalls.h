@@ -59,6 +59,9 @@ static inline int send_iov(const struct op *op)
 int chime__send_pieces(const struct op *op); /* OP_SEND with OP_PIECES */
 int chime__send_msgs(const struct op *op);
 
+/* Whether poll(2) finds something to read on fd, or room (out), or an error. */
+bool chime__poll_now(int fd, bool out);
+
 /* One to connect: its descriptor or -errno. */
 int chime__socket(int family, int type);
 

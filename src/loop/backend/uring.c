@@ -620,6 +620,12 @@ static int uring_shutdown(struct loop *lp, int fd, int how)
 	return chime__shutdown(fd, how);
 }
 
+static bool uring_ready(struct loop *lp, int fd, bool out)
+{
+	(void)lp;
+	return chime__poll_now(fd, out);
+}
+
 const struct backend chime__backend_uring = {
 	.name = "uring",
 	.probe = uring_probe,
@@ -632,6 +638,7 @@ const struct backend chime__backend_uring = {
 	.socket = uring_socket,
 	.close = uring_close,
 	.shutdown = uring_shutdown,
+	.ready = uring_ready,
 	.mono = uring_mono,
 	.real = uring_real,
 };
