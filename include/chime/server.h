@@ -62,7 +62,7 @@ struct chime_server_config {
 	int64_t grace_ns;         /* how long draining may take; 5 s */
 	int64_t spin_ns; /* how long a worker looks for work before it sleeps: halves the round trip of a few busy
 					connections, burns CPU while they are; adaptive. 0: not at all; at most 10 ms */
-	uint64_t queue_conn_max; /* bytes queued for one peer; 1 MiB */
+	uint64_t queue_conn_max; /* bytes queued for one peer, each message a few more than it has; 1 MiB */
 	/* Bytes queued for all; 256 MiB. Over it the longest-stalled peer is ended; where nobody is stalled, the one whose unfinished
 	 * line is oldest. */
 	uint64_t queue_total_max;
@@ -71,7 +71,7 @@ struct chime_server_config {
 	chime_log_fn *log;           /* NULL: silence */
 	void *log_arg;
 	enum chime_log_level log_level; /* what is not wanted is not put together */
-	int64_t backlog;                /* listen(2) for endpoints that set none; 0: as the system does */
+	int64_t backlog; /* at most INT_MAX: listen(2) for endpoints that set none; 0: as the system does */
 	bool pin; /* each worker has a core of its own, and the TCP connections that come in on it; no more workers than cores */
 };
 /* Every field, in order: C++ compilers want it so. */
@@ -210,7 +210,7 @@ CHIME_API void chime_conn_abort(chime_conn *c);
 CHIME_API int chime_worker_connect(chime_worker *w, const chime_service *service, const void *config,
 				   const chime_addr *to, int type, const void *arg, size_t arg_size, chime_conn **out);
 
-/* Runs fn(worker, arg) soon in the thread of worker n. Any thread. 0; -ENOENT (no such worker); -ECANCELED (ended: fn will
+/* Runs fn(worker, arg) soon in the thread of worker n. Any thread, from chime_server_open() on. 0; -ENOENT (no such worker); -ECANCELED (ended: fn will
  * not run); -ENOMEM. What was accepted runs, at the latest while the worker ends. */
 typedef void chime_post_fn(chime_worker *w, void *arg);
 CHIME_API int chime_server_post_from_any(chime_server *s, unsigned worker, chime_post_fn *fn, void *arg);

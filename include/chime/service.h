@@ -86,7 +86,7 @@ typedef struct chime_service {
 
 	/*
 	 * Bytes or a message came. Returns how many bytes are consumed; what is not is handed over again in front of the next
-	 * ones. 0 with nothing added means "more is needed" (over CHIME_INPUT_MAX bytes so kept, the connection ends).
+	 * ones. 0 with nothing added means "more is needed" (with CHIME_INPUT_MAX bytes so kept, the connection ends).
 	 * A negative code ends the connection and is logged. Of a message all is consumed, whatever is returned
 	 * (negative: not answered, counted). A message for which nothing is added is not answered.
 	 */

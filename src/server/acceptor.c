@@ -70,6 +70,10 @@ static void on_accept(struct loop *lp, struct op *op, const struct op_event *ev)
 			tell(a, TOLD_REFUSED, "refuse", 0, "connection ceiling reached, closed at once");
 			return;
 		}
+		if (a->sock->family == AF_UNIX && a->sock->type == SOCK_STREAM) {
+			int on = 1; /* TCP's take it over from their listener */
+			(void)setsockopt(ev->res, SOL_SOCKET, SO_OOBINLINE, &on, sizeof on);
+		}
 		chime__conn_accepted(w, a->served, a->sock->type, ev->res, ev->peer);
 		return;
 	}

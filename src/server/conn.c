@@ -98,7 +98,7 @@ static void on_idle(chime_timer *t, void *arg)
 	struct chime_worker *w = c->base.worker;
 	if (c->base.state >= CONN_CLOSING)
 		return; /* it has ended for another reason, and waits for its operations */
-	int64_t left = conn_idle(c)->active_ns + c->base.served->idle_timeout_ns - w->loop.now_ns;
+	int64_t left = c->base.served->idle_timeout_ns - (w->loop.now_ns - conn_idle(c)->active_ns);
 	if (left <= 0 && has_moved(c))
 		left = TIMER_TICK_NS;
 	if (left > 0) {
@@ -269,6 +269,15 @@ static inline int reply(struct conn *c, struct buf *b, struct chime_reply *r)
 	return 1;
 }
 
+/* A message that the service did not want. */
+static void count_refused(struct chime_worker *w, ssize_t why)
+{
+	stat_add(why == -ELOOP                               ? &w->stats.dropped_loop
+		 : why == -EMSGSIZE || why == CHIME_ETOOLONG ? &w->stats.dropped_long
+							     : &w->stats.errors,
+		 1);
+}
+
 /*
  * Hands input to the service and its answers to the peer, until all is consumed or the peer takes no more. b holds the input,
  * and its headroom and pieces are used for the answers.
@@ -297,7 +306,7 @@ __attribute__((always_inline)) static inline void feed(struct conn *c, struct bu
 		}
 		if (c->base.message) {
 			if (used < 0) {
-				stat_add(used == -ELOOP ? &w->stats.dropped_loop : &w->stats.dropped_queue, 1);
+				count_refused(w, used);
 				r.answer = false;
 			}
 			used = (ssize_t)in.len;
@@ -345,7 +354,7 @@ static void feed_rest(struct conn *c)
 		chime__conn_end(c, -ENOMEM, true);
 		return;
 	}
-	len = chime__pending_take(c, b->data, b->room);
+	len = chime__pending_take(c, b->data, CHIME_INPUT_MAX);
 	feed(c, b, len, time_ns);
 	buf_unref(b);
 }

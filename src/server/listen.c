@@ -168,6 +168,8 @@ static void set_options(const struct opening *o, int fd, const struct chime_targ
 	(void)chime__prepare_coverage(fd, t->protocol, set);
 	if (t->type == SOCK_STREAM)
 		set_int(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+	if (t->type == SOCK_STREAM) /* what is sent as urgent is answered in its place too; else that byte is lost */
+		set_int(fd, SOL_SOCKET, SO_OOBINLINE, 1);
 	if (t->protocol == IPPROTO_TCP || t->protocol == IPPROTO_MPTCP) {
 		set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1);
 		set_int(fd, SOL_SOCKET, SO_KEEPALIVE, 1);

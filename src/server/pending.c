@@ -44,6 +44,7 @@ struct pending *chime__pending_get(struct conn *c)
 	p->buf = NULL;
 	p->first = p->last = p->rest = NULL;
 	p->blocks_bytes = p->charged = 0;
+	p->blocks = 0;
 	p->rest_partial = p->full = p->spared = false;
 	p->out.state = 0;
 	p->out.prepared = p->out.bulk = 0;
@@ -56,13 +57,20 @@ struct pending *chime__pending_get(struct conn *c)
 	return p;
 }
 
+/* What a block counts for beside its bytes: where each message is one, a flood of short ones is more of these than of bytes. */
+static size_t overhead(const struct conn *c)
+{
+	return c->base.message ? sizeof(struct block) : 0;
+}
+
 /* Keeps the worker's sum of queued bytes. */
 static void recharge(struct pending *p)
 {
 	struct chime_worker *w = p->conn->base.worker;
 	if (p->conn->base.state >= CONN_CLOSING)
 		return; /* abandoned */
-	size_t now = p->blocks_bytes + (p->rest ? p->rest->room : 0) + (p->buf ? p->buf->room : 0);
+	size_t now = p->blocks_bytes + p->blocks * overhead(p->conn) + (p->rest ? p->rest->room : 0) +
+		     (p->buf ? p->buf->room : 0);
 	if (now > p->charged)
 		stat_add(&w->stats.queued_bytes, now - p->charged);
 	else if (now < p->charged)
@@ -104,6 +112,7 @@ void chime__pending_drop(struct conn *c)
 	}
 	p->last = NULL;
 	p->blocks_bytes = 0;
+	p->blocks = 0;
 	free(p->rest);
 	p->rest = NULL;
 	chime__pending_unlist(p);
@@ -172,7 +181,8 @@ int chime__pending_add(struct conn *c, const void *bytes, size_t len)
 	struct pending *p = chime__pending_get(c);
 	if (!p)
 		return -ENOMEM;
-	if (len > w->config->queue_conn_max || p->blocks_bytes > w->config->queue_conn_max - len) {
+	uint64_t queued = p->blocks_bytes + p->blocks * overhead(c), max = w->config->queue_conn_max;
+	if (len > max || queued > max - len) {
 		chime__pending_tidy(c);
 		return -ENOBUFS;
 	}
@@ -185,6 +195,7 @@ int chime__pending_add(struct conn *c, const void *bytes, size_t len)
 		}
 		*(last ? &last->next : &p->first) = b;
 		p->last = last = b;
+		p->blocks++;
 	}
 	memcpy(last->data + last->len, bytes, len);
 	last->len += len;
@@ -300,6 +311,7 @@ static int set_aside(struct pending *p)
 	if (!p->last)
 		p->last = b;
 	p->blocks_bytes += left;
+	p->blocks++;
 	buf_unref(p->buf);
 	p->buf = NULL;
 	return 0;
@@ -323,6 +335,7 @@ static bool account(struct conn *c, size_t n)
 		struct block *b = p->first;
 		n -= b->len - b->sent;
 		p->first = b->next;
+		p->blocks--;
 		free(b);
 		if (c->base.message)
 			break;
@@ -347,6 +360,7 @@ static bool too_long(struct conn *c, int err)
 	} else if (p->first) {
 		struct block *b = p->first;
 		p->blocks_bytes -= b->len - b->sent;
+		p->blocks--;
 		p->first = b->next;
 		if (!p->first)
 			p->last = NULL;

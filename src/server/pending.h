@@ -34,6 +34,7 @@ struct pending {
 	struct iovec iov[PENDING_IOVS]; /* out's, when blocks are under way */
 	struct block *first, *last;     /* behind what is under way in buf */
 	size_t blocks_bytes;            /* in blocks, unsent */
+	unsigned blocks;                /* how many: empty messages cost memory too */
 
 	struct block *rest; /* input that is not consumed: sent counts what is */
 	int64_t rest_time_ns;

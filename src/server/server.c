@@ -8,6 +8,7 @@
 #include "server/steer.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -29,7 +30,8 @@ static bool config_valid(const struct chime_server_config *c)
 {
 	return c->size == sizeof *c && c->workers <= WORKERS_MAX && c->queue_conn_max > 0 && c->queue_total_max > 0 &&
 	       c->grace_ns >= 0 && c->spin_ns >= 0 && c->spin_ns <= 10 * CHIME_MSEC && c->datagram_rate >= 0 &&
-	       c->datagram_rate_total >= 0 && (c->idle_timeout_ns > 0 || c->idle_timeout_ns == CHIME_FOREVER) &&
+	       c->datagram_rate_total >= 0 && c->backlog >= 0 && c->backlog <= INT_MAX &&
+	       (c->idle_timeout_ns > 0 || c->idle_timeout_ns == CHIME_FOREVER) &&
 	       (c->stall_timeout_ns > 0 || c->stall_timeout_ns == CHIME_FOREVER);
 }
 
@@ -406,7 +408,9 @@ int chime_server_wait(chime_server *s, int64_t timeout_ns)
 {
 	int err = 0;
 	struct timespec until;
-	int64_t at = timeout_ns == CHIME_FOREVER ? 0 : chime_now_mono() + timeout_ns;
+	int64_t at = 0;
+	if (timeout_ns != CHIME_FOREVER && __builtin_add_overflow(chime_now_mono(), timeout_ns, &at))
+		at = INT64_MAX;
 	until = (struct timespec){ at / CHIME_SEC, at % CHIME_SEC };
 	pthread_mutex_lock(&s->lock);
 	while (s->running && err == 0)
@@ -460,7 +464,8 @@ static void run_posted(struct loop *lp, struct loop_task *task)
 
 int chime_server_post_from_any(chime_server *s, unsigned worker, chime_post_fn *fn, void *arg)
 {
-	if (worker >= s->started)
+	if (worker >=
+	    __atomic_load_n(&s->ready, __ATOMIC_SEQ_CST)) /* its thread may begin later than another's callbacks */
 		return -ENOENT;
 	struct posted *p = malloc(sizeof *p);
 	if (!p)

@@ -24,7 +24,8 @@ _Static_assert(COUNTERS * sizeof(uint64_t) == sizeof(struct chime_server_stats),
 void chime_server_stats(const chime_server *s, struct chime_server_stats *out)
 {
 	*out = (struct chime_server_stats){ 0 };
-	for (unsigned i = 0; i < s->ready; i++)
+	unsigned ready = __atomic_load_n(&s->ready, __ATOMIC_SEQ_CST);
+	for (unsigned i = 0; i < ready; i++)
 		for (unsigned n = 0; n < COUNTERS; n++) {
 			const char *from = (const char *)&s->workers[i].stats + counters[n].offset;
 			*(uint64_t *)((char *)out + counters[n].offset) +=

@@ -20,7 +20,10 @@
 
 void chime__worker_timer(struct chime_worker *w, struct chime_timer *t, int64_t after_ns, chime_timer_fn *fn, void *arg)
 {
-	chime__timer_start(&w->loop.timers, t, w->loop.now_ns + after_ns, fn, arg);
+	int64_t at_ns;
+	if (__builtin_add_overflow(w->loop.now_ns, after_ns, &at_ns) || at_ns > INT64_MAX - TIMER_TICK_NS)
+		at_ns = INT64_MAX - TIMER_TICK_NS; /* never, and not at once */
+	chime__timer_start(&w->loop.timers, t, at_ns, fn, arg);
 }
 
 bool chime__worker_tell(struct chime_worker *w, enum worker_told kind, uint64_t *count)

@@ -1,0 +1,306 @@
+/* The public server interface at its borders: the longest input, the largest limits, the earliest call, what few peers send. */
+#include "loop/each_backend.h"
+
+#include <chime/connect.h>
+#include <chime/server.h>
+
+#include <errno.h>
+#include <limits.h>
+#include <sched.h>
+#include <string.h>
+
+static chime_server *server;
+static struct chime_server_config config;
+
+static void make(const char *endpoint, const chime_service *service)
+{
+	config.backend = test_backend->name;
+	CHECK_EQ(chime_server_new(&server, &config), 0);
+	CHECK_EQ(chime_server_add(server, endpoint, service, NULL, NULL), 0);
+}
+
+static void serve(const char *endpoint, const chime_service *service)
+{
+	config = (struct chime_server_config)CHIME_SERVER_CONFIG_INIT;
+	config.workers = 1;
+	make(endpoint, service);
+	CHECK_EQ(chime_server_start(server), 0);
+}
+
+static chime_sock *dial(void)
+{
+	struct chime_connect_config c = CHIME_CONNECT_CONFIG_INIT;
+	chime_sock *s = NULL;
+	c.timeout_ns = 60 * CHIME_SEC;
+	CHECK_EQ(chime_connect_endpoint(&s, chime_server_endpoint(server, 0), &c), 0);
+	CHECK_EQ(chime_set_timeout(s, 60 * CHIME_SEC), 0);
+	return s;
+}
+
+static struct chime_server_stats stats(void)
+{
+	struct chime_server_stats st;
+	chime_server_stats(server, &st);
+	return st;
+}
+
+static void stop(void)
+{
+	chime_server_stop(server);
+	CHECK_EQ(chime_server_wait(server, 60 * CHIME_SEC), 0);
+	CHECK_EQ(stats().queued_bytes, 0);
+	chime_server_free(&server);
+}
+
+static ssize_t echo(const struct chime_input *in, chime_reply *out)
+{
+	chime_reply_add(out, in->data, in->len);
+	return (ssize_t)in->len;
+}
+static const chime_service echo_service = { .size = sizeof(chime_service), .name = "myecho", .received = echo };
+
+static const char *path_of(const char *scheme)
+{
+	static char text[160];
+	snprintf(text, sizeof text, "%s:%s/s", scheme, test_dir());
+	return text;
+}
+
+/* ---- input ---- */
+
+#define WANTED 50000
+
+static size_t longest;
+
+static ssize_t much(const struct chime_input *in, chime_reply *out)
+{
+	if (in->len > longest)
+		__atomic_store_n(&longest, in->len, __ATOMIC_RELAXED);
+	if (in->len < WANTED && !in->end)
+		return 0;
+	size_t n = in->len < WANTED ? in->len : WANTED;
+	chime_reply_add(out, in->data, n);
+	return (ssize_t)n;
+}
+static const chime_service much_service = { .size = sizeof(chime_service), .name = "much", .received = much };
+
+/* However much waits for the rest of a message and comes behind it, one call sees CHIME_INPUT_MAX bytes at most; nothing is lost. */
+TEST_EACH_BACKEND(no_call_sees_more_than_the_longest_input)
+{
+	static unsigned char bytes[WANTED - 1 + CHIME_INPUT_MAX], back[sizeof bytes];
+	uint64_t sent = 0;
+	longest = 0;
+	for (size_t i = 0; i < sizeof bytes; i++)
+		bytes[i] = (unsigned char)(i * 7 + i / 251);
+	serve("tcp://127.0.0.1:0", &much_service);
+	for (int i = 0; i < 20; i++) {
+		chime_sock *s = dial();
+		CHECK_EQ(chime_sendall(s, bytes, WANTED - 1, 0, NULL), 0);
+		while (stats().received_bytes < sent + WANTED - 1)
+			sched_yield();
+		CHECK_EQ(chime_sendall(s, bytes + WANTED - 1, CHIME_INPUT_MAX, 0, NULL), 0);
+		CHECK_EQ(chime_shutdown(s, SHUT_WR), 0);
+		CHECK_EQ(chime_recv_exact(s, back, sizeof back, 0, NULL), 0);
+		CHECK_MEM(back, bytes, sizeof bytes);
+		CHECK_EQ(chime_recv(s, back, 1, 0), 0);
+		chime_free(&s);
+		sent += sizeof bytes;
+	}
+	stop();
+	CHECK_IN(longest, WANTED, CHIME_INPUT_MAX);
+}
+
+/* A byte that is sent as urgent has its place among the others, and is answered there. */
+static void check_urgent(const char *endpoint)
+{
+	char back[8];
+	serve(endpoint, &echo_service);
+	chime_sock *s = dial();
+	CHECK_EQ(chime_sendall(s, "abc", 3, 0, NULL), 0);
+	ssize_t n = chime_send(s, "X", 1, MSG_OOB);
+	if (n == -EOPNOTSUPP)
+		SKIP("this kernel knows no urgent data on unix sockets");
+	CHECK_EQ(n, 1);
+	CHECK_EQ(chime_sendall(s, "def", 3, 0, NULL), 0);
+	CHECK_EQ(chime_recv_exact(s, back, 7, 0, NULL), 0);
+	CHECK_MEM(back, "abcXdef", 7);
+	CHECK_EQ(chime_send(s, "Y", 1, MSG_OOB), 1);
+	CHECK_EQ(chime_shutdown(s, SHUT_WR), 0);
+	CHECK_EQ(chime_recv_exact(s, back, 1, 0, NULL), 0);
+	CHECK_MEM(back, "Y", 1);
+	CHECK_EQ(chime_recv(s, back, 1, 0), 0);
+	chime_free(&s);
+	stop();
+}
+
+/* The same by TCP, which hands it on from the listener. */
+TEST_EACH_BACKEND(urgent_byte_of_tcp_is_answered)
+{
+	check_urgent("tcp://127.0.0.1:0");
+}
+
+/* And by a unix socket, which does not. */
+TEST_EACH_BACKEND(urgent_byte_of_a_unix_socket_is_answered)
+{
+	check_urgent(path_of("unix"));
+}
+
+/* ---- messages ---- */
+
+static unsigned taken;
+static int taken_err;
+
+static ssize_t empties(const struct chime_input *in, chime_reply *out)
+{
+	(void)out;
+	while (taken < 100000 && (taken_err = chime_conn_send(in->conn, "", 0)) == 0)
+		taken++;
+	return (ssize_t)in->len;
+}
+static const chime_service empties_service = { .size = sizeof(chime_service), .name = "empties", .received = empties };
+
+/* The ceiling of one peer's queue holds for messages without bytes too; those that were taken all come. */
+TEST_EACH_BACKEND(empty_messages_count_in_the_queue)
+{
+	char back[8];
+	unsigned came = 0;
+	taken = 0;
+	serve(path_of("unix+seqpacket"), &empties_service);
+	chime_sock *s = dial();
+	CHECK_EQ(chime_send(s, "?", 1, 0), 1);
+	CHECK_EQ(chime_recv(s, back, sizeof back, 0), 0);
+	came++;
+	CHECK_EQ(taken_err, -ENOBUFS);
+	for (CHECK_IN(taken, 1000, 99999); came < taken; came++)
+		CHECK_EQ(chime_recv(s, back, sizeof back, 0), 0);
+	chime_free(&s);
+	stop();
+}
+
+static ssize_t picky(const struct chime_input *in, chime_reply *out)
+{
+	static const int codes[] = { -ELOOP, -EMSGSIZE, CHIME_ETOOLONG, -EINVAL };
+	if (in->data[0] < '4')
+		return codes[in->data[0] - '0'];
+	return echo(in, out);
+}
+static const chime_service picky_service = { .size = sizeof(chime_service), .name = "picky", .received = picky };
+
+/* A message that its service refuses is counted by the reason, on a connection as on a datagram socket, and harms no other. */
+TEST_EACH_BACKEND(refused_messages_are_counted_by_reason)
+{
+	char back[8];
+	serve(path_of("unix+seqpacket"), &picky_service);
+	chime_sock *s = dial();
+	for (int i = 0; i < 5; i++)
+		CHECK_EQ(chime_send(s, &"01234"[i], 1, 0), 1);
+	CHECK_EQ(chime_recv(s, back, sizeof back, 0), 1);
+	CHECK_EQ(back[0], '4');
+	CHECK_EQ(stats().dropped_loop, 1);
+	CHECK_EQ(stats().dropped_long, 2);
+	CHECK_EQ(stats().errors, 1);
+	CHECK_EQ(stats().dropped_queue, 0);
+	chime_free(&s);
+	stop();
+}
+
+/* ---- times and numbers ---- */
+
+static struct chime_timer far, past;
+static unsigned far_ran, past_ran;
+
+static void on_far(chime_timer *t, void *arg)
+{
+	(void)t, (void)arg;
+	__atomic_add_fetch(&far_ran, 1, __ATOMIC_RELEASE);
+}
+
+static void on_past(chime_timer *t, void *arg)
+{
+	/* Again and again, so that several ticks pass. */
+	if (__atomic_add_fetch(&past_ran, 1, __ATOMIC_RELEASE) < 5)
+		chime_timer_start(arg, t, INT64_MIN / 2, on_past, arg);
+	else
+		chime_timer_stop(arg, &far);
+}
+
+static void start_timers(chime_worker *w, void *arg)
+{
+	(void)arg;
+	chime_timer_start(w, &far, INT64_MAX, on_far, w);
+	chime_timer_start(w, &past, -CHIME_HOUR, on_past, w);
+}
+
+/* Limits as long as there are numbers never run out, and do not run out at once; a timer in the past runs at the next tick. */
+TEST_EACH_BACKEND(longest_times_are_for_ever)
+{
+	char back[1];
+	far_ran = past_ran = 0;
+	config = (struct chime_server_config)CHIME_SERVER_CONFIG_INIT;
+	config.workers = 1;
+	config.idle_timeout_ns = config.stall_timeout_ns = config.grace_ns = INT64_MAX;
+	make("tcp://127.0.0.1:0", &echo_service);
+	CHECK_EQ(chime_server_start(server), 0);
+	chime_sock *s = dial();
+	CHECK_EQ(chime_sendall(s, "a", 1, 0, NULL), 0);
+	CHECK_EQ(chime_recv(s, back, 1, 0), 1);
+	CHECK_EQ(chime_server_post_from_any(server, 0, start_timers, NULL), 0);
+	while (__atomic_load_n(&past_ran, __ATOMIC_ACQUIRE) < 5)
+		sched_yield();
+	CHECK_EQ(__atomic_load_n(&far_ran, __ATOMIC_ACQUIRE), 0);
+	CHECK_EQ(chime_sendall(s, "b", 1, 0, NULL), 0);
+	CHECK_EQ(chime_recv(s, back, 1, 0), 1);
+	CHECK_EQ(stats().idle_closed, 0);
+	chime_server_stop(server); /* it waits for the peer a little */
+	CHECK_EQ(chime_server_wait(server, INT64_MAX), 0);
+	chime_server_free(&server);
+	chime_free(&s);
+}
+
+/* What listen(2) could not be given is refused, not cut. */
+TEST(backlogs_out_of_range_are_refused)
+{
+	static const int64_t bad[] = { -1, INT64_MIN, (int64_t)INT_MAX + 1, 1ll << 32, INT64_MAX };
+	for (unsigned i = 0; i < sizeof bad / sizeof *bad; i++) {
+		struct chime_server_config c = CHIME_SERVER_CONFIG_INIT;
+		c.backlog = bad[i];
+		CHECK_EQ(chime_server_new(&server, &c), -EINVAL);
+		CHECK_PTR(server, NULL);
+	}
+}
+
+/* ---- early ---- */
+
+static void note_worker(chime_worker *w, void *arg)
+{
+	__atomic_store_n((unsigned *)arg, chime_worker_number(w) + 1, __ATOMIC_RELEASE);
+}
+
+/*
+ * A worker can be reached as soon as the server is open, before its thread has begun: the callbacks of one that began earlier may
+ * want it. What is posted runs, also where it is never started.
+ */
+TEST_EACH_BACKEND(posts_reach_workers_that_have_not_begun)
+{
+	for (int started = 0; started < 2; started++) {
+		unsigned ran[2] = { 0 };
+		config = (struct chime_server_config)CHIME_SERVER_CONFIG_INIT;
+		config.workers = 2;
+		make("tcp://127.0.0.1:0", &echo_service);
+		CHECK_EQ(chime_server_post_from_any(server, 0, note_worker, ran), -ENOENT);
+		CHECK_EQ(chime_server_open(server), 0);
+		for (unsigned i = 0; i < 2; i++)
+			CHECK_EQ(chime_server_post_from_any(server, i, note_worker, &ran[i]), 0);
+		CHECK_EQ(chime_server_post_from_any(server, 2, note_worker, ran), -ENOENT);
+		if (started) {
+			CHECK_EQ(chime_server_start(server), 0);
+			stop();
+		} else {
+			chime_server_free(&server);
+		}
+		CHECK_EQ(ran[0], 1);
+		CHECK_EQ(ran[1], 2);
+	}
+}
+
+TEST_MAIN()
