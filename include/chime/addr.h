@@ -39,8 +39,8 @@ CHIME_API int chime_addr_from(chime_addr *out, const struct sockaddr *sa, sockle
  * interface name or number), "" or NULL for the any address of family; family: AF_INET, AF_INET6, or AF_UNSPEC
  * (whatever host is; "" is AF_INET). port: 0..65535, in host order; an int, so that 70000 is an error and not 4464.
  * Whole text or nothing: "1.2.3.4 " and "1.2.3" are refused.
- * 0, CHIME_ESYNTAX (not numeric, or of the other family), -ERANGE (port), -ENODEV (no such scope), -EAFNOSUPPORT (family
- * is none of these).
+ * 0, CHIME_ESYNTAX (not numeric, or of the other family), -ERANGE (port), -ENODEV (no such scope; -EMFILE and the like:
+ * it could not be asked for), -EAFNOSUPPORT (family is none of these).
  */
 CHIME_API int chime_addr_ip(chime_addr *out, int family, const char *host, int port);
 

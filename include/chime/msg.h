@@ -47,7 +47,7 @@ struct chime_creds {
 struct chime_pktinfo {
 	chime_addr to;    /* received: the destination in the header. Not used for sending */
 	chime_addr local; /* the local address: that to answer from, or to send from (none: the system chooses) */
-	unsigned ifindex; /* 0: any */
+	unsigned ifindex; /* 0: any; to send, that of the local address if it has a scope */
 };
 
 /* Nanoseconds since 1970 as the kernel read them; 0: no such stamp. */
@@ -99,7 +99,7 @@ CHIME_API bool chime_cmsg_segment(const struct chime_cmsg *m, int *bytes); /* UD
 /* SO_TIMESTAMP, SO_TIMESTAMPNS and SO_TIMESTAMPING, old and new. */
 CHIME_API bool chime_cmsg_stamps(const struct chime_cmsg *m, struct chime_stamps *out);
 
-/* SO_PEERCRED: who connected a unix socket's other end, when it did. -ENOPROTOOPT and the like elsewhere. */
+/* SO_PEERCRED: who connected a unix socket's other end, when it did. -ENOTCONN: nobody did; -ENOPROTOOPT and the like: no unix socket. */
 CHIME_API int chime_peer_creds(chime_sock *s, struct chime_creds *out);
 
 /* ---- one message ---- */

@@ -67,6 +67,8 @@ CHIME_API int chime_sethostname(const char *name);
 
 /* ---- services, protocols, interfaces ---- */
 
+/* What keeps one of these from being asked for is told as itself: -EMFILE, -ENFILE, -ENOMEM; -ERANGE: an entry over 8 KiB. */
+
 /* A port in host order by service; protocol "tcp", "udp" or NULL: any. CHIME_EAI(EAI_SERVICE): not known. The C library allocates meanwhile. */
 CHIME_API int chime_getservbyname(const char *name, const char *protocol);
 /* The service of a port; -ERANGE: not 0..65535. The C library allocates meanwhile. */

@@ -140,7 +140,8 @@ CHIME_API int chime_accept(chime_sock *s, chime_sock **out, chime_addr *peer);
 
 /*
  * Waits until connected; a unix listener without room is waited for too. Interrupted by a signal it goes on waiting for the
- * same attempt. 0; -EINPROGRESS (limit 0; a full unix listener: -EAGAIN);
+ * same attempt; so does another call behind one that ended early, if the handle blocks (with a limit, or 0, it is -EALREADY).
+ * 0; -EINPROGRESS (limit 0; a full unix listener: -EAGAIN);
  * -ECONNREFUSED, -ETIMEDOUT (the kernel's limit), CHIME_ETIMEOUT (ours), -ENETUNREACH, -EHOSTUNREACH, -ENOENT (unix).
  */
 CHIME_API int chime_connect(chime_sock *s, const chime_addr *to);

@@ -39,7 +39,10 @@ CHIME_API ssize_t chime_stream_read_line(chime_stream *st, char *buf, size_t siz
 /* How many bytes can be read without waiting; poll(2) does not know of them. */
 CHIME_API size_t chime_stream_buffered(const chime_stream *st);
 
-/* Takes all of it, sending as the buffer fills. 0 or the error; *taken (may be NULL) bytes are taken and will not be sent twice. */
+/*
+ * Takes all of it, sending as the buffer fills, until an error comes or a limit passes. 0 or the error; *taken (may be NULL) bytes are taken
+ * and will not be sent twice.
+ */
 CHIME_API int chime_stream_write(chime_stream *st, const void *buf, size_t len, size_t *taken);
 /* The text goes in whole or, with an error, not at all; it must be shorter than the buffer: CHIME_ETOOLONG. */
 CHIME_API int chime_stream_printf(chime_stream *st, const char *fmt, ...) CHIME_PRINTF(2, 3);

@@ -1,6 +1,7 @@
 /* Socket addresses: made from numbers, paths and text, asked what they are, printed. */
 #include <chime/addr.h>
 #include <chime/error.h>
+#include <chime/names.h>
 
 #include "net/text.h"
 
@@ -8,7 +9,6 @@
 #include <errno.h>
 #include <linux/tipc.h>
 #include <linux/vm_sockets.h>
-#include <net/if.h>
 #include <string.h>
 
 #define UNIX_PATH offsetof(struct sockaddr_un, sun_path)
@@ -58,9 +58,10 @@ static int read_scope(const char *scope, uint32_t *out)
 		if (chime__number(scope, strlen(scope), UINT32_MAX, &n) < 0)
 			return -ENODEV;
 	} else {
-		n = if_nametoindex(scope);
-		if (n == 0)
-			return -ENODEV;
+		int index = chime_if_nametoindex(scope);
+		if (index < 0)
+			return index;
+		n = (uint64_t)index;
 	}
 	*out = (uint32_t)n;
 	return 0;

@@ -1,4 +1,6 @@
 /* Control messages, built and read by copying: the buffer may have any size, any alignment, any content. */
+#include "net/sock.h"
+
 #include <chime/msg.h>
 
 #include <errno.h>
@@ -99,6 +101,8 @@ int chime_control_add_pktinfo(struct chime_control *c, int family, const struct 
 		struct in6_pktinfo p = { .ipi6_ifindex = info->ifindex };
 		if (local->len)
 			p.ipi6_addr = local->u.in6.sin6_addr;
+		if (local->len && p.ipi6_ifindex == 0)
+			p.ipi6_ifindex = local->u.in6.sin6_scope_id;
 		return chime_control_add(c, IPPROTO_IPV6, IPV6_PKTINFO, &p, sizeof p);
 	}
 	return -EAFNOSUPPORT;
@@ -315,6 +319,9 @@ int chime_peer_creds(chime_sock *s, struct chime_creds *out)
 	struct ucred u;
 	socklen_t len = sizeof u;
 	int err = chime_getsockopt(s, SOL_SOCKET, SO_PEERCRED, &u, &len);
+	/* Where nobody connected, or by no such way, the system says yes, and no user. */
+	if (err == 0 && u.uid == (uid_t)-1)
+		err = s->family == AF_UNIX ? -ENOTCONN : -ENOPROTOOPT;
 	if (err == 0)
 		*out = (struct chime_creds){ u.pid, u.uid, u.gid };
 	return err;

@@ -122,14 +122,17 @@ static int connect_result(struct chime_sock *s, int fd, const chime_addr *to)
 }
 
 /*
- * Begins the attempt, then asks how it ended: an attempt is never begun twice, whatever interrupts the wait. The
- * -EAGAIN of a unix listener without room begins nothing, and is tried again.
+ * Begins the attempt, then asks how it ended: an attempt is never begun twice, whatever interrupts the wait. One that an earlier call
+ * began is waited for by a handle that blocks, as connect(2) does it. The -EAGAIN of a unix listener without room begins nothing, and
+ * is tried again.
  */
 static ssize_t op_connect(struct chime_sock *s, int fd, struct chime__call *c)
 {
 	if (c->under_way)
 		return connect_result(s, fd, c->to);
 	int err = connect_now(s, fd, c->to);
+	if (err == -EALREADY && atomic_load_explicit(&s->timeout_ns, memory_order_relaxed) < 0)
+		err = -EINPROGRESS;
 	if (err != -EINPROGRESS && err != -EINTR)
 		return err;
 	c->under_way = true;

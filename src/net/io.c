@@ -33,7 +33,8 @@ static int run_whole(struct chime_sock *s, int fd, struct chime__call *c, const 
 		n = chime__sock_go_on(s, fd, c, n);
 		if (n < 0)
 			return (int)n;
-		*done += (size_t)n;
+		/* MSG_TRUNC: a message's whole length, of which no more than the room was stored. */
+		*done += (size_t)n < c->len ? (size_t)n : c->len;
 		if (*done == len)
 			return 0;
 		if (n == 0)
@@ -87,6 +88,8 @@ static __attribute__((noinline)) ssize_t send_more(struct chime_sock *s, int fd,
 		return chime__sock_go_on(s, fd, &c, first);
 	size_t done;
 	int err = run_whole(s, fd, &c, buf, len, true, first, &done);
+	if (done > 0)
+		chime__sock_keep(s, err);
 	return as_count(err, done);
 }
 

@@ -65,7 +65,7 @@ static ssize_t run_parts(struct chime_sock *s, int fd, struct chime__call *c, st
 	size_t total = total_of(g), done = 0;
 	for (ssize_t n = first;; n = c->op(s, fd, c)) {
 		n = chime__sock_go_on(s, fd, c, n);
-		if (n < 0 && done > 0 && !sends)
+		if (n < 0 && done > 0)
 			chime__sock_keep(s, n);
 		if (n < 0)
 			return done > 0 ? (ssize_t)done : n;

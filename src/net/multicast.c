@@ -1,11 +1,11 @@
 /* Groups and broadcast: joined, left, and the settings of what is sent to them. */
 #include <chime/multicast.h>
+#include <chime/names.h>
 
 #include "net/group.h"
 #include "net/sock.h"
 
 #include <errno.h>
-#include <net/if.h>
 #include <string.h>
 
 static int level_of(int family)
@@ -70,13 +70,12 @@ bool chime__sends_to_many(const chime_addr *to, const struct chime_endpoint_sett
 	return chime_addr_is_multicast(to) || chime_addr_is_broadcast(to) || settings->broadcast;
 }
 
-/* The number of the interface that the settings name; 0 none; -ENODEV. */
+/* The number of the interface that the settings name; 0 none; -ENODEV and the like. */
 static int interface_of(const struct chime_endpoint_settings *settings)
 {
 	if (!settings->interface[0])
 		return 0;
-	unsigned n = if_nametoindex(settings->interface);
-	return n ? (int)n : -ENODEV;
+	return chime_if_nametoindex(settings->interface);
 }
 
 /* What goes to one address: the hops of every packet; and to use one interface alone. */

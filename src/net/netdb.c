@@ -8,8 +8,15 @@
 #include <errno.h>
 #include <net/if.h>
 #include <string.h>
+#include <unistd.h>
 
 #define ENTRY 8192 /* room for one entry of a data base with all its aliases */
+
+/* Why a data base has no such entry: what kept it from being read, or that there is none. */
+static int not_found(int err, int none)
+{
+	return err == ERANGE || err == EMFILE || err == ENFILE || err == ENOMEM ? -err : none;
+}
 
 int chime_getservbyname(const char *name, const char *protocol)
 {
@@ -17,7 +24,7 @@ int chime_getservbyname(const char *name, const char *protocol)
 	char room[ENTRY];
 	int err = getservbyname_r(name, protocol, &entry, room, sizeof room, &found);
 	if (!found)
-		return err == ERANGE ? -ERANGE : CHIME_EAI(EAI_SERVICE);
+		return not_found(err, CHIME_EAI(EAI_SERVICE));
 	return ntohs((uint16_t)entry.s_port);
 }
 
@@ -29,7 +36,7 @@ int chime_getservbyport(int port, const char *protocol, char *buf, size_t size)
 		return -ERANGE;
 	int err = getservbyport_r(htons((uint16_t)port), protocol, &entry, room, sizeof room, &found);
 	if (!found)
-		return err == ERANGE ? -ERANGE : CHIME_EAI(EAI_SERVICE);
+		return not_found(err, CHIME_EAI(EAI_SERVICE));
 	return chime__text_copy(buf, size, entry.s_name);
 }
 
@@ -39,7 +46,7 @@ int chime_getprotobyname(const char *name)
 	char room[ENTRY];
 	int err = getprotobyname_r(name, &entry, room, sizeof room, &found);
 	if (!found)
-		return err == ERANGE ? -ERANGE : CHIME_EAI(EAI_NONAME);
+		return not_found(err, CHIME_EAI(EAI_NONAME));
 	return entry.p_proto;
 }
 
@@ -62,18 +69,28 @@ int chime_if_nameindex(struct chime_interface *out, size_t max)
 	return (int)n;
 }
 
+/* Why the C library found no interface. It asks by a socket, and does not tell of the one that it could not open. */
+static int no_interface(int none)
+{
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return -errno;
+	close(fd);
+	return none;
+}
+
 int chime_if_nametoindex(const char *name)
 {
 	/* A longer one would be cut, and the interface of the shorter name found. */
 	if (strlen(name) >= CHIME_IF_NAME)
 		return -ENODEV;
 	unsigned index = if_nametoindex(name);
-	return index ? (int)index : -ENODEV;
+	return index ? (int)index : no_interface(-ENODEV);
 }
 
 int chime_if_indextoname(unsigned index, char name[CHIME_IF_NAME])
 {
-	return if_indextoname(index, name) ? 0 : -ENXIO;
+	return if_indextoname(index, name) ? 0 : no_interface(-ENXIO);
 }
 
 /* ---- addresses as text ---- */

@@ -3,8 +3,9 @@
 #include "net/lookup.h"
 #include "net/sock.h"
 
+#include <chime/names.h>
+
 #include <errno.h>
-#include <net/if.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -153,9 +154,10 @@ static int finish_targets(const chime_endpoint *e, struct chime_target *t, int n
 			continue;
 		if (!IN6_IS_ADDR_LINKLOCAL(&in6->sin6_addr) && !IN6_IS_ADDR_MULTICAST(&in6->sin6_addr))
 			continue;
-		in6->sin6_scope_id = if_nametoindex(e->set.interface);
-		if (in6->sin6_scope_id == 0)
-			return -ENODEV;
+		int index = chime_if_nametoindex(e->set.interface);
+		if (index < 0)
+			return index;
+		in6->sin6_scope_id = (uint32_t)index;
 	}
 	return n;
 }

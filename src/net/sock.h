@@ -61,7 +61,7 @@ struct chime_sock {
 	_Atomic uint32_t generation; /* chime__fork_generation when .calls was true */
 	_Atomic int64_t timeout_ns;
 	_Atomic int wake;        /* eventfd, made by the first call that really waits; -1: none yet */
-	_Atomic int untold;      /* an error that a receive met behind what it gave: the next one tells it; 0 none */
+	_Atomic int untold;      /* an error that was met behind what a call gave: the next receive tells it; 0 none */
 	_Atomic uint64_t last;   /* the last failure: act << 32 | code */
 	int family, type, proto; /* never change */
 	pthread_mutex_t accept_lock; /* between looking for a connection and taking it */
@@ -124,8 +124,8 @@ static inline int chime__sock_enter(struct chime_sock *s)
 }
 
 /*
- * The system tells an error of a connection once. A receive of several system calls that meets one behind the first answers with
- * what it has, and keeps the error for the next receive, or a broken stream would look like one that ended.
+ * The system tells an error of a connection once. A call of several system calls that meets one behind the first, receiving or sending,
+ * answers with what it has, and keeps the error for the next receive, or a broken stream would look like one that ended.
  */
 void chime__sock_keep(struct chime_sock *s, ssize_t err);
 

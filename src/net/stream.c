@@ -65,6 +65,8 @@ static size_t take(chime_stream *st, void *buf, size_t len)
 	size_t n = chime_stream_buffered(st);
 	if (n > len)
 		n = len;
+	if (n == 0)
+		return 0;
 	memcpy(buf, st->in + st->in_at, n);
 	st->in_at += n;
 	return n;
@@ -136,18 +138,16 @@ int chime_stream_flush(chime_stream *st)
 	return err;
 }
 
-/* Room for at least one byte more; sends if there is none. */
+/* Sends what is held, and moves what could not be sent to the front. */
 static int make_room(chime_stream *st)
 {
-	if (st->out_end < st->size)
-		return 0;
 	int err = chime_stream_flush(st);
 	if (st->out_at > 0) {
 		memmove(st->out, st->out + st->out_at, st->out_end - st->out_at);
 		st->out_end -= st->out_at;
 		st->out_at = 0;
 	}
-	return st->out_end < st->size ? 0 : err;
+	return err;
 }
 
 int chime_stream_write(chime_stream *st, const void *buf, size_t len, size_t *taken)
@@ -155,8 +155,10 @@ int chime_stream_write(chime_stream *st, const void *buf, size_t len, size_t *ta
 	size_t done = 0;
 	int err = 0;
 	while (err == 0 && done < len) {
-		err = make_room(st);
-		if (err < 0)
+		if (st->out_end == st->size)
+			err = make_room(st);
+		/* Where the limit passed, there may be room all the same; other errors are told before more is taken. */
+		if (err < 0 && err != CHIME_ETIMEOUT && err != -EAGAIN)
 			break;
 		if (st->out_end == 0 && len - done >= st->size) {
 			size_t sent = 0;
@@ -170,6 +172,8 @@ int chime_stream_write(chime_stream *st, const void *buf, size_t len, size_t *ta
 		memcpy(st->out + st->out_end, (const char *)buf + done, n);
 		st->out_end += n;
 		done += n;
+		if (done == len && err < 0)
+			err = 0;
 	}
 	if (taken)
 		*taken = done;

@@ -200,6 +200,7 @@ void chime__sock_keep(struct chime_sock *s, ssize_t err)
 	case -ENOMEM:
 	case -ENOTCONN:
 	case -EOPNOTSUPP:
+	case -EPIPE: /* of sending alone, and told again */
 		return;
 	default:
 		if (err < 0 && err > -4096)

@@ -192,4 +192,19 @@ TEST(descriptors_beyond_the_room)
 	CHECK_EQ(got[2], 9);
 }
 
+/* A link-local address to send from brings its interface with it, unless one is given: the kernel asks for it. */
+TEST(a_scope_names_the_interface)
+{
+	struct chime_pktinfo info = { .to = chime_addr_none() };
+	struct in6_pktinfo six;
+	CHECK_EQ(chime_addr_ip(&info.local, AF_INET6, "fe80::2%5", 0), 0);
+	six = (struct in6_pktinfo){ .ipi6_addr = info.local.u.in6.sin6_addr, .ipi6_ifindex = 5 };
+	begin();
+	CHECK_EQ(chime_control_add_pktinfo(&c, AF_UNSPEC, &info), 0);
+	holds(IPPROTO_IPV6, IPV6_PKTINFO, &six, sizeof six);
+	six.ipi6_ifindex = info.ifindex = 7;
+	CHECK_EQ(chime_control_add_pktinfo(&c, AF_UNSPEC, &info), 0);
+	holds(IPPROTO_IPV6, IPV6_PKTINFO, &six, sizeof six);
+}
+
 TEST_MAIN()

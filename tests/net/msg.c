@@ -449,6 +449,22 @@ TEST(credentials)
 	close_pair();
 }
 
+/* Whose other end nobody is, or who is no unix socket, has no credentials: neither root nor anybody else is made up. */
+TEST(nobody_has_no_credentials)
+{
+	struct chime_creds peer = { 77, 78, 79 };
+	chime_sock *s;
+	CHECK_EQ(chime_open(&s, AF_UNIX, SOCK_STREAM, 0), 0);
+	CHECK_EQ(chime_peer_creds(s, &peer), -ENOTCONN);
+	chime_free(&s);
+	CHECK_EQ(chime_open(&s, AF_INET, SOCK_STREAM, 0), 0);
+	CHECK_EQ(chime_peer_creds(s, &peer), -ENOPROTOOPT);
+	chime_free(&s);
+	CHECK_EQ(peer.pid, 77);
+	CHECK_EQ(peer.uid, 78);
+	CHECK_EQ(peer.gid, 79);
+}
+
 /* Many: as many as are there, more than a batch, each with its own bytes, sender and flags. */
 TEST(many_at_once)
 {

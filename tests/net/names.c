@@ -12,6 +12,7 @@
 #include <semaphore.h>
 #include <stdlib.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #define LIMIT (50 * CHIME_SEC)
@@ -484,6 +485,28 @@ TEST(inet_pton_and_ntop_are_strict)
 	CHECK_EQ(chime_inet_ntop(AF_INET, bytes, 4, text, 5), -ENOSPC);
 	CHECK_EQ(chime_inet_ntop(AF_UNIX, bytes, 4, text, sizeof text), -EAFNOSUPPORT);
 	CHECK_EQ(chime_inet_pton(AF_UNIX, "x", bytes), -EAFNOSUPPORT);
+}
+
+/* A process that may open nothing more hears that, not that there is no such interface, service or protocol. */
+TEST(descriptors_that_are_lacking_are_told)
+{
+	struct rlimit was, none;
+	char name[CHIME_IF_NAME];
+	chime_addr a;
+	CHECK_EQ(getrlimit(RLIMIT_NOFILE, &was), 0);
+	none = was;
+	none.rlim_cur = 0;
+	CHECK_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+	int index = chime_if_nametoindex("lo"), indexed = chime_if_indextoname(1, name);
+	int service = chime_getservbyname("http", "tcp"), port = chime_getservbyport(80, "tcp", name, sizeof name);
+	int protocol = chime_getprotobyname("tcp"), scope = chime_addr_ip(&a, AF_INET6, "fe80::1%lo", 0);
+	CHECK_EQ(setrlimit(RLIMIT_NOFILE, &was), 0);
+	CHECK_EQ(index, -EMFILE);
+	CHECK_EQ(indexed, -EMFILE);
+	CHECK_EQ(scope, -EMFILE);
+	CHECK_EQ(service, -EMFILE);
+	CHECK_EQ(port, -EMFILE);
+	CHECK_EQ(protocol, -EMFILE);
 }
 
 TEST_MAIN()

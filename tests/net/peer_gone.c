@@ -1,4 +1,5 @@
 /* Sending to who is gone: -EPIPE, by each call and in each mode, and never a signal, which would end this process. */
+#include <chime/connect.h>
 #include <chime/errqueue.h>
 #include <chime/msg.h>
 #include <chime/stream.h>
@@ -96,6 +97,64 @@ TEST(who_goes_half_way)
 		}
 		pthread_join(t, NULL);
 		CHECK_EQ(chime_send(p[0], big, BIG, 0), -EPIPE);
+		chime_free(&p[0]);
+		chime_free(&p[1]);
+	}
+}
+
+/* A stream whose buffer was full, and could be sent in part: the write that met the end is told, and its bytes are not taken. */
+TEST(streams_are_told_half_way)
+{
+	pthread_t t;
+	chime_stream *st;
+	size_t taken = 99;
+	CHECK_EQ(chime_socketpair(p, AF_UNIX, SOCK_STREAM, 0), 0);
+	CHECK_EQ(chime_stream_new(&st, p[0], BIG), 0);
+	CHECK_EQ(chime_stream_write(st, big, BIG - 1, &taken), 0);
+	CHECK_EQ(chime_stream_write(st, big, 1, &taken), 0);
+	CHECK_EQ(pthread_create(&t, NULL, take_some_and_go, NULL), 0);
+	CHECK_IN(chime_stream_write(st, "more", 4, &taken), -ECONNRESET, -EPIPE);
+	CHECK_EQ(taken, 0);
+	pthread_join(t, NULL);
+	CHECK_EQ(chime_stream_free(&st), -EPIPE);
+	chime_free(&p[0]);
+	chime_free(&p[1]);
+}
+
+/* Takes some, and resets the connection. */
+static void *take_some_and_reset(void *arg)
+{
+	const struct linger now = { 1, 0 };
+	CHECK_EQ(chime_setsockopt(p[1], SOL_SOCKET, SO_LINGER, &now, sizeof now), 0);
+	return take_some_and_go(arg);
+}
+
+/* A long send that a reset cuts short says what went, and the next receive why: not that the stream had come to its end. */
+TEST(a_reset_half_way_is_told)
+{
+	for (int way = 0; way < 2; way++) {
+		struct iovec iov[2] = { { big, BIG / 2 }, { big + BIG / 2, BIG / 2 } };
+		chime_sock *listener;
+		chime_addr at;
+		pthread_t t;
+		char got[1];
+		CHECK_EQ(chime_create_server(&listener, AF_INET, "127.0.0.1", 0, -1, false, false), 0);
+		CHECK_EQ(chime_getsockname(listener, &at), 0);
+		CHECK_EQ(chime_open(&p[0], AF_INET, SOCK_STREAM, 0), 0);
+		CHECK_EQ(chime_setsockopt_int(p[0], SOL_SOCKET, SO_SNDBUF, 65536), 0);
+		CHECK_EQ(chime_connect(p[0], &at), 0);
+		CHECK_EQ(chime_accept(listener, &p[1], NULL), 0);
+		CHECK_EQ(chime_setsockopt_int(p[1], SOL_SOCKET, SO_RCVBUF, 65536), 0);
+		CHECK_EQ(pthread_create(&t, NULL, take_some_and_reset, NULL), 0);
+		if (way == 0)
+			CHECK_IN(chime_send(p[0], big, BIG, 0), 1000, BIG - 1);
+		else
+			CHECK_IN(chime_sendmsg(p[0], iov, 2, 0, NULL), 1000, BIG - 1);
+		pthread_join(t, NULL);
+		CHECK_EQ(chime_send(p[0], big, 1, 0), -EPIPE);
+		CHECK_EQ(chime_recv(p[0], got, 1, 0), -ECONNRESET);
+		CHECK_EQ(chime_recv(p[0], got, 1, 0), 0);
+		chime_free(&listener);
 		chime_free(&p[0]);
 		chime_free(&p[1]);
 	}

@@ -923,4 +923,27 @@ TEST(other_families_take_their_sockaddr)
 	chime_free(&s);
 }
 
+/* MSG_TRUNC tells the length of a message, of which recv_exact stores no more than its room, whatever follows. */
+TEST(recv_exact_stays_within_its_room)
+{
+	struct {
+		char room[4], behind[100];
+	} got;
+	chime_sock *p[2];
+	size_t n = 0;
+	memset(&got, 0x55, sizeof got);
+	CHECK_EQ(chime_socketpair(p, AF_UNIX, SOCK_DGRAM, 0), 0);
+	CHECK_EQ(chime_send(p[0], "0123456789", 10, 0), 10);
+	CHECK_EQ(chime_send(p[0], "abcdefghijklmnopqrst", 20, 0), 20);
+	CHECK_EQ(chime_set_timeout(p[1], 0), 0);
+	CHECK_EQ(chime_recv_exact(p[1], got.room, sizeof got.room, MSG_TRUNC, &n), 0);
+	CHECK_EQ(n, 4);
+	CHECK_MEM(got.room, "0123", 4);
+	for (size_t i = 0; i < sizeof got.behind; i++)
+		CHECK_EQ(got.behind[i], 0x55);
+	CHECK_EQ(chime_recv(p[1], got.behind, 20, 0), 20);
+	chime_free(&p[0]);
+	chime_free(&p[1]);
+}
+
 TEST_MAIN()

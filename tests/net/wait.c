@@ -90,6 +90,29 @@ TEST_LIMIT(calls_wait_until_they_can_be_done, 60)
 		}
 }
 
+/* An attempt to connect whose call ended early is waited for once the handle blocks; with a limit it is -EALREADY. As in Python. */
+TEST(connect_waits_for_an_attempt_under_way)
+{
+	for (const struct stuck_call *c = stuck_calls; c < stuck_calls + STUCK_CALLS; c++) {
+		struct stuck k = { 0 };
+		struct stuck_thread t;
+		if (c->would_block != -EINPROGRESS)
+			continue;
+		c->make(&k);
+		CHECK_EQ(chime_set_timeout(k.s, 0), 0);
+		CHECK_EQ(c->call(&k), -EINPROGRESS);
+		CHECK_EQ(c->call(&k), -EALREADY);
+		CHECK_EQ(chime_set_timeout(k.s, 50 * CHIME_SEC), 0);
+		CHECK_EQ(c->call(&k), -EALREADY);
+		CHECK_EQ(chime_set_blocking(k.s, true), 0);
+		stuck_thread_start(&t, c, &k);
+		CHECK(!atomic_load(&t.over));
+		c->release(&k);
+		CHECK_EQ(stuck_thread_end(&t), 0);
+		stuck_free(&k);
+	}
+}
+
 /* The limit of sendall is for the whole, though every part of it comes in time. */
 TEST(sendall_limits_the_whole)
 {
