@@ -183,7 +183,7 @@ CHIME_API ssize_t chime_recv_segments(chime_sock *s, void *buf, size_t len, size
  * non-blocking mode, else -EINVAL; the limit is for the whole call. Where sendfile(2) cannot read the file (a pipe), it is
  * read and sent, and waited for within the same limit: then offset must be 0, -ESPIPE, and what was read but not sent is lost.
  * 0 or the error; *sent (may be NULL) counts in either case, and the file's position is then offset + *sent.
- * A file that ends before count bytes is no error. SIGPIPE is held back meanwhile.
+ * A file that ends before count bytes is no error; one that is open for writing alone is -EBADF. SIGPIPE is held back meanwhile.
  */
 CHIME_API int chime_sendfile(chime_sock *s, int file, int64_t offset, int64_t count, int64_t *sent);
 

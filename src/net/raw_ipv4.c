@@ -141,5 +141,7 @@ int chime_raw_payload(int family, int type, const void *bytes, size_t len, struc
 	*payload = h->payload;
 	*payload_len = h->payload_len;
 	/* The kernel looked at the checksum before it wrote its address into options (record route, timestamp). */
-	return err == CHIME_ECHECKSUM ? 0 : err;
+	if (err == CHIME_ECHECKSUM)
+		err = h->header_len + h->payload_len < h->total_len ? CHIME_ESHORT : 0;
+	return err;
 }

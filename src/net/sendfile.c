@@ -4,6 +4,7 @@
 #include <chime/msg.h>
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/sendfile.h>
@@ -123,6 +124,10 @@ static int transfer(struct chime_sock *s, int fd, struct transfer *t)
 		return -errno;
 	if (!t->seekable && t->offset != 0)
 		return -ESPIPE;
+	/* The end of a pipe that is written to is never ready to be read: it would be waited for. */
+	int flags = t->seekable ? 0 : fcntl(t->file, F_GETFL);
+	if (flags < 0 || (flags & O_ACCMODE) == O_WRONLY)
+		return flags < 0 ? -errno : -EBADF;
 	int err = t->seekable ? by_sendfile(s, fd, &c, t) : -ESPIPE;
 	if (err < 0 && t->sent == 0 && cannot_map(err)) {
 		struct reading g;

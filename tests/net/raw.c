@@ -589,4 +589,22 @@ TEST(raw_payload_is_found)
 	CHECK_EQ(chime_raw_payload(AF_INET, SOCK_RAW, packet, 10, NULL, &payload, &len), CHIME_ESHORT);
 }
 
+/* A payload that is cut short is told, also where the header's checksum, which is not looked at, is another. */
+TEST(raw_payload_cut_short)
+{
+	struct chime_ipv4 h = { .ttl = 9, .protocol = 253, .payload = "hello", .payload_len = 5 }, ip;
+	const void *payload;
+	size_t len;
+	CHECK_EQ(chime_ipv4_build(&h, packet, sizeof packet), 25);
+	for (int wrong = 0; wrong < 2; wrong++) {
+		packet[10] = (unsigned char)(packet[10] ^ wrong);
+		CHECK_EQ(chime_raw_payload(AF_INET, SOCK_RAW, packet, 23, &ip, &payload, &len), CHIME_ESHORT);
+		CHECK_EQ(ip.header_len, 20);
+		CHECK_EQ(len, 3);
+		CHECK_MEM(payload, "hel", 3);
+		CHECK_EQ(chime_raw_payload(AF_INET, SOCK_RAW, packet, 25, &ip, &payload, &len), 0);
+		CHECK_EQ(len, 5);
+	}
+}
+
 TEST_MAIN()

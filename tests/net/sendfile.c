@@ -353,4 +353,19 @@ TEST(a_silent_pipe)
 	end();
 }
 
+/* The end of a pipe that is written to cannot be read: that is told at once, not waited for. */
+TEST(the_wrong_end_of_a_pipe)
+{
+	int pipes[2];
+	int64_t sent = -1;
+	begin();
+	CHECK_EQ(pipe2(pipes, O_CLOEXEC), 0);
+	CHECK_EQ(chime_set_timeout(p[0], 30 * CHIME_MSEC), 0);
+	CHECK_EQ(chime_sendfile(p[0], pipes[1], 0, -1, &sent), -EBADF);
+	CHECK_EQ(sent, 0);
+	close(pipes[0]);
+	close(pipes[1]);
+	end();
+}
+
 TEST_MAIN()
