@@ -199,6 +199,8 @@ static int parse_served(struct served *v, chime_server *s, const char *text, con
 		err = bad(error, -EINVAL,
 			  "%s cannot be served on ip://: without ports its answers would be taken for requests",
 			  service->name);
+	v->asked_port = v->endpoint.port;
+	v->asked_number = v->endpoint.number[1];
 	v->endpoint.service[0] = 0; /* known by now; it would only be printed twice */
 	free(options);
 	free(base);

@@ -298,10 +298,14 @@ static int open_served(chime_server *s, struct served *v)
 	return err;
 }
 
+/* As it was before it was opened: a port that the kernel chose may be somebody else's when it is opened again. */
 static void close_served(struct served *v)
 {
 	chime__listen_close(&v->set);
 	chime_rdm_free(&v->rdm);
+	v->endpoint.port = v->asked_port;
+	v->endpoint.number[1] = v->asked_number;
+	v->carrier[0] = 0;
 }
 
 int chime_server_open(chime_server *s)

@@ -16,6 +16,8 @@
 /* One endpoint as it is served. Never changes once the workers run. */
 struct served {
 	chime_endpoint endpoint; /* with the real port */
+	int asked_port;          /* as it was given, */
+	uint32_t asked_number;   /* vsock's: to have it again when opening failed */
 	const chime_service *service;
 	void *config; /* the service's, .config_size bytes */
 	int64_t idle_timeout_ns;

@@ -269,7 +269,36 @@ TEST(backlogs_out_of_range_are_refused)
 	}
 }
 
-/* ---- early ---- */
+/* ---- early, and again ---- */
+
+/* When opening fails, a port that the kernel had chosen by then is given up too: it may be taken when opening is tried again. */
+TEST_EACH_BACKEND(a_chosen_port_is_chosen_again)
+{
+	chime_sock *way, *other;
+	chime_addr at;
+	char busy[64];
+	CHECK_EQ(chime_addr_ip(&at, AF_INET, "127.0.0.1", 0), 0);
+	CHECK_EQ(chime_open(&way, AF_INET, SOCK_STREAM, 0), 0);
+	CHECK_EQ(chime_bind(way, &at), 0);
+	CHECK_EQ(chime_listen(way, 1), 0);
+	CHECK_EQ(chime_getsockname(way, &at), 0);
+	snprintf(busy, sizeof busy, "tcp://127.0.0.1:%d", chime_addr_port(&at));
+	config = (struct chime_server_config)CHIME_SERVER_CONFIG_INIT;
+	config.workers = 1;
+	make("tcp://127.0.0.1:0", &echo_service);
+	CHECK_EQ(chime_server_add(server, busy, &echo_service, NULL, NULL), 0);
+	CHECK_EQ(chime_server_open(server), -EADDRINUSE);
+	CHECK_EQ(chime_server_endpoint(server, 0)->port, 0);
+	chime_free(&way);
+	CHECK_EQ(chime_server_open(server), 0);
+	CHECK(chime_server_endpoint(server, 0)->port > 0);
+	CHECK_EQ(chime_server_start(server), 0);
+	other = dial();
+	CHECK_EQ(chime_sendall(other, "a", 1, 0, NULL), 0);
+	CHECK_EQ(chime_recv(other, busy, 1, 0), 1);
+	chime_free(&other);
+	stop();
+}
 
 static void note_worker(chime_worker *w, void *arg)
 {
