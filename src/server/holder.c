@@ -18,6 +18,8 @@
 /* Of this thread's work, for all of a search; who is not found by then is not visible. */
 #define SEARCH_NS (500 * CHIME_MSEC)
 
+#define GOES_NS CHIME_SEC /* a socket without a process is waited for; it takes some 20 ms */
+
 /* What this thread has worked: a busy machine makes a search longer, and finds no less. */
 static int64_t worked_ns(void)
 {
@@ -222,6 +224,19 @@ void chime__holder_of_unix(struct holder *out, const chime_addr *at)
 	fclose(f);
 	if (inode)
 		find_process(out, inode, deadline_ns);
+}
+
+bool chime__holder_goes(const struct holder *h, int64_t *until_ns)
+{
+	int64_t now_ns = chime_now_mono();
+	if (h->pid || !h->has_uid || h->uid != geteuid())
+		return false;
+	if (!*until_ns)
+		*until_ns = now_ns + GOES_NS;
+	if (now_ns >= *until_ns)
+		return false;
+	nanosleep(&(struct timespec){ .tv_nsec = 10 * CHIME_MSEC }, NULL);
+	return true;
 }
 
 size_t chime__holder_print(const struct holder *h, char *buf, size_t size)

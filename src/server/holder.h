@@ -21,6 +21,12 @@ void chime__holder_of_unix(struct holder *out, const chime_addr *at);
 /* Fills in .name of .pid. */
 void chime__holder_name(struct holder *h);
 
+/*
+ * Whether it is worth another try: a socket of this user's that no process has goes in a moment, when what a killed process had under
+ * way with io_uring has ended. Sleeps a little if so. *until_ns: 0 before the first call, then this function's.
+ */
+bool chime__holder_goes(const struct holder *h, int64_t *until_ns);
+
 /* "held by pid 4711 (python3)"; "holder not visible". The length, as snprintf(3). */
 size_t chime__holder_print(const struct holder *h, char *buf, size_t size);
 

@@ -252,6 +252,21 @@ static int keep_path(const struct opening *o, const char *path)
 	return say(o, -ENOMEM, "%s", chime_strerror(-ENOMEM));
 }
 
+static int bind_to(const struct opening *o, int fd, const struct chime_target *t)
+{
+	int64_t until_ns = 0;
+	while (bind(fd, &t->addr.u.sa, t->addr.len) < 0) {
+		int err = -errno;
+		struct holder h;
+		if (err != -EADDRINUSE || !has_siblings(o, t))
+			return err;
+		chime__holder_of_ip(&h, t->type, t->protocol, &t->addr);
+		if (!chime__holder_goes(&h, &until_ns))
+			return err;
+	}
+	return 0;
+}
+
 /* first: of its address. It is bound alone, so that another server's port is not shared by accident. */
 static int open_socket(const struct opening *o, const struct chime_target *t, bool first)
 {
@@ -276,8 +291,8 @@ static int open_socket(const struct opening *o, const struct chime_target *t, bo
 			close(fd);
 			return err;
 		}
-	} else if (err == 0 && bind(fd, &t->addr.u.sa, t->addr.len) < 0) {
-		err = -errno;
+	} else if (err == 0) {
+		err = bind_to(o, fd, t);
 	}
 	/* From here on for siblings, which the kernel asks for when they are bound, and when it listens. */
 	if (err == 0 && has_siblings(o, t) && first && o->workers > 1 &&

@@ -93,11 +93,14 @@ static void ask_listener(struct holder *h, const chime_addr *at)
 	}
 }
 
-static int say_alive(const struct place *p)
+/* 0: it is worth another try. */
+static int say_alive(const struct place *p, int64_t *until_ns)
 {
 	char held[128], cause[160];
 	struct holder h;
 	chime__holder_of_unix(&h, &p->at);
+	if (chime__holder_goes(&h, until_ns))
+		return 0;
 	if (!h.pid)
 		ask_listener(&h, &p->at);
 	chime__holder_print(&h, held, sizeof held);
@@ -205,6 +208,7 @@ int chime__path_bind(struct path_claim *out, int fd, const chime_addr *at, int64
 	struct place p = { .at = *at, .why = why, .why_size = why_size };
 	size_t len = at->len - offsetof(struct sockaddr_un, sun_path);
 	*out = (struct path_claim){ .pin = -1 };
+	int64_t until_ns = 0;
 	place_init(&p, at->u.un.sun_path, strnlen(at->u.un.sun_path, len));
 	/* The file gets the descriptor's mode less the umask (unix_bind() in Linux). */
 	if (mode >= 0 && fchmod(fd, (mode_t)mode) < 0)
@@ -224,8 +228,11 @@ int chime__path_bind(struct path_claim *out, int fd, const chime_addr *at, int64
 			return say_error(&p, -errno);
 		enum found found = look(&p);
 		int err = 0;
-		if (found == FOUND_ALIVE)
-			return say_alive(&p);
+		if (found == FOUND_ALIVE) {
+			if ((err = say_alive(&p, &until_ns)) < 0)
+				return err;
+			i--; /* its time is limited, not its tries */
+		}
 		if (found == FOUND_OTHER)
 			return say_other(&p);
 		if (found == FOUND_HIDDEN)

@@ -2,6 +2,7 @@
 #include "program.h"
 
 #include <chime/connect.h>
+#include <chime/server.h>
 #include <chime/stamp.h>
 
 #include <netinet/in.h>
@@ -391,6 +392,60 @@ TEST(sigusr2_from_outside_is_nothing)
 	program_expect(&p, &p.told, 0, "event=totals");
 	check_serves(at);
 	server_end(&p);
+}
+
+static bool uring_is_there(void)
+{
+	struct chime_server_config config = CHIME_SERVER_CONFIG_INIT;
+	chime_server *server;
+	config.backend = "uring";
+	CHECK_EQ(chime_server_new(&server, &config), 0);
+	CHECK_EQ(chime_server_add(server, "tcp://127.0.0.1:0", NULL, NULL, NULL), 0);
+	int err = chime_server_open(server);
+	chime_server_free(&server);
+	return err == 0;
+}
+
+/* Killed while connections are served, it leaves an address that the next one has at once, though io_uring lets go of it later. */
+static void check_restarts(const char *backend, const char *endpoint)
+{
+	char at[256];
+	snprintf(at, sizeof at, "%s", endpoint);
+	for (int i = 0; i < 12; i++) {
+		struct program p = { 0 };
+		chime_sock *c[8];
+		int status;
+		START(&p, "serve", "--backend", backend, "--workers=2", at);
+		server_endpoint(&p, 0, at);
+		for (unsigned k = 0; k < 8; k++) {
+			c[k] = connect_to(at);
+			check_answered(c[k], "i");
+		}
+		kill(p.pid, SIGKILL);
+		CHECK_EQ(waitpid(p.pid, &status, 0), p.pid);
+		for (unsigned k = 0; k < 8; k++)
+			chime_free(&c[k]);
+		close(p.in);
+		close(p.out);
+		close(p.err);
+		program_forget(&p);
+	}
+}
+
+/* The same for TCP. */
+TEST(a_killed_servers_port_is_to_be_had)
+{
+	check_restarts("epoll", "tcp://127.0.0.1:0");
+	if (uring_is_there())
+		check_restarts("uring", "tcp://127.0.0.1:0");
+}
+
+/* And for a path. */
+TEST(a_killed_servers_path_is_to_be_had)
+{
+	check_restarts("epoll", own("unix"));
+	if (uring_is_there())
+		check_restarts("uring", own("unix"));
 }
 
 /* ---- telling never stops serving ---- */
