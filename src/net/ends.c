@@ -46,7 +46,8 @@ static bool listens(int fd)
 
 /*
  * accept(2) knows no MSG_DONTWAIT, so we look first; the lock keeps the threads of one handle from taking each other's
- * connection in between and then sleeping where no close can wake them. A thread that finds it taken comes again.
+ * connection in between and then sleeping where no close can wake them. A thread that finds it taken comes again; but one that
+ * does not wait would take that for an answer, and who holds it then does not sleep.
  */
 static ssize_t op_accept(struct chime_sock *s, int fd, struct chime__call *c)
 {
@@ -54,7 +55,9 @@ static ssize_t op_accept(struct chime_sock *s, int fd, struct chime__call *c)
 	chime_addr peer;
 	ssize_t n = -EAGAIN;
 	peer.len = sizeof(peer.u);
-	if (pthread_mutex_trylock(&s->accept_lock) != 0)
+	if (atomic_load_explicit(&s->timeout_ns, memory_order_relaxed) == 0)
+		pthread_mutex_lock(&s->accept_lock);
+	else if (pthread_mutex_trylock(&s->accept_lock) != 0)
 		return n;
 	int ready = poll(&p, 1, 0);
 	if (ready < 0) {

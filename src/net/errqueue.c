@@ -27,7 +27,7 @@ int chime_timestamping(chime_sock *s, unsigned flags)
 		CHIME_STAMP_RX | CHIME_STAMP_TX | CHIME_STAMP_TX_SCHED | CHIME_STAMP_TX_ACK | CHIME_STAMP_HARDWARE;
 	const unsigned sends = CHIME_STAMP_TX | CHIME_STAMP_TX_SCHED | CHIME_STAMP_TX_ACK;
 	unsigned sof = 0;
-	bool stream = is_ip(s) && s->type == SOCK_STREAM;
+	bool stream = is_ip(s) && s->type == SOCK_STREAM && s->proto != IPPROTO_SCTP;
 	if (flags & ~known || (flags & CHIME_STAMP_TX_ACK && !stream))
 		return chime__sock_failed(s, ACT_TIMESTAMPING, -EINVAL, NULL);
 	if (flags & CHIME_STAMP_RX)

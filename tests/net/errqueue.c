@@ -295,6 +295,10 @@ TEST(acknowledgements_are_of_tcp)
 	CHECK_EQ(chime_timestamping(p[0], CHIME_STAMP_TX), -EINVAL); /* not connected */
 	CHECK_EQ(chime_timestamping(p[0], CHIME_STAMP_RX), 0);
 	close_both();
+	open_tcp();
+	p[0]->proto = IPPROTO_SCTP; /* which not every kernel has */
+	CHECK_EQ(chime_timestamping(p[0], CHIME_STAMP_TX_ACK), -EINVAL);
+	close_both();
 }
 
 /* A stream's numbers count from the asking, whatever the peer had not acknowledged by then. */

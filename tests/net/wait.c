@@ -331,4 +331,27 @@ TEST(waiting_for_all_may_peek)
 	}
 }
 
+/* Two threads at one listener that does not wait: who comes while the other looks is not told that nobody has come. */
+TEST(accept_beside_another)
+{
+	struct stuck k = { 0 };
+	struct stuck_thread t;
+	const struct stuck_call *c = stuck_calls;
+	while (strcmp(c->name, "accept"))
+		c++;
+	c->make(&k);
+	CHECK_EQ(chime_set_timeout(k.s, 0), 0);
+	c->release(&k);
+	struct pollfd came = { chime_fileno(k.s), POLLIN, 0 };
+	CHECK_EQ(poll(&came, 1, -1), 1);
+	CHECK_EQ(pthread_mutex_lock(&k.s->accept_lock), 0); /* as the other does */
+	t = (struct stuck_thread){ .c = c, .k = &k, .result = -99999 };
+	CHECK_EQ(pthread_create(&t.thread, NULL, stuck_thread_run, &t), 0);
+	while (!atomic_load(&t.over) && !(atomic_load(&t.tid) && test_asleep(t.tid)))
+		usleep(1000);
+	CHECK_EQ(pthread_mutex_unlock(&k.s->accept_lock), 0);
+	CHECK_EQ(stuck_thread_end(&t), 0);
+	stuck_free(&k);
+}
+
 TEST_MAIN()
