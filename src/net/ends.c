@@ -153,6 +153,8 @@ static int connect_quietly(chime_sock *s, const chime_addr *to)
 		return fd;
 	struct chime__call c = { .op = op_connect, .events = POLLOUT, .to = to };
 	int err = (int)chime__sock_run(s, fd, &c);
+	if (err == 0 || c.under_way)
+		atomic_store_explicit(&s->untold, 0, memory_order_relaxed); /* of the connection before */
 	chime__sock_leave(s);
 	return err == -EAGAIN && c.under_way ? -EINPROGRESS : err;
 }

@@ -129,6 +129,18 @@ static void *take_some_and_reset(void *arg)
 	return take_some_and_go(arg);
 }
 
+/* A connection over TCP that can hold far less than is sent; *listener stays. */
+static void connect_narrowly(chime_sock **listener, chime_addr *at)
+{
+	CHECK_EQ(chime_create_server(listener, AF_INET, "127.0.0.1", 0, -1, false, false), 0);
+	CHECK_EQ(chime_getsockname(*listener, at), 0);
+	CHECK_EQ(chime_open(&p[0], AF_INET, SOCK_STREAM, 0), 0);
+	CHECK_EQ(chime_setsockopt_int(p[0], SOL_SOCKET, SO_SNDBUF, 65536), 0);
+	CHECK_EQ(chime_connect(p[0], at), 0);
+	CHECK_EQ(chime_accept(*listener, &p[1], NULL), 0);
+	CHECK_EQ(chime_setsockopt_int(p[1], SOL_SOCKET, SO_RCVBUF, 65536), 0);
+}
+
 /* A long send that a reset cuts short says what went, and the next receive why: not that the stream had come to its end. */
 TEST(a_reset_half_way_is_told)
 {
@@ -138,13 +150,7 @@ TEST(a_reset_half_way_is_told)
 		chime_addr at;
 		pthread_t t;
 		char got[1];
-		CHECK_EQ(chime_create_server(&listener, AF_INET, "127.0.0.1", 0, -1, false, false), 0);
-		CHECK_EQ(chime_getsockname(listener, &at), 0);
-		CHECK_EQ(chime_open(&p[0], AF_INET, SOCK_STREAM, 0), 0);
-		CHECK_EQ(chime_setsockopt_int(p[0], SOL_SOCKET, SO_SNDBUF, 65536), 0);
-		CHECK_EQ(chime_connect(p[0], &at), 0);
-		CHECK_EQ(chime_accept(listener, &p[1], NULL), 0);
-		CHECK_EQ(chime_setsockopt_int(p[1], SOL_SOCKET, SO_RCVBUF, 65536), 0);
+		connect_narrowly(&listener, &at);
 		CHECK_EQ(pthread_create(&t, NULL, take_some_and_reset, NULL), 0);
 		if (way == 0)
 			CHECK_IN(chime_send(p[0], big, BIG, 0), 1000, BIG - 1);
@@ -158,6 +164,30 @@ TEST(a_reset_half_way_is_told)
 		chime_free(&p[0]);
 		chime_free(&p[1]);
 	}
+}
+
+/* What was not told of one connection is none of the next one's: a socket that was taken off its peer may have another. */
+TEST(a_reset_is_not_the_next_connections)
+{
+	struct sockaddr nobody = { .sa_family = AF_UNSPEC };
+	chime_sock *listener;
+	chime_addr at, off;
+	pthread_t t;
+	char got[1];
+	connect_narrowly(&listener, &at);
+	CHECK_EQ(pthread_create(&t, NULL, take_some_and_reset, NULL), 0);
+	CHECK_IN(chime_send(p[0], big, BIG, 0), 1000, BIG - 1);
+	pthread_join(t, NULL);
+	chime_free(&p[1]);
+	CHECK_EQ(chime_addr_from(&off, &nobody, sizeof nobody), 0);
+	CHECK_EQ(chime_connect(p[0], &off), 0);
+	CHECK_EQ(chime_connect(p[0], &at), 0);
+	CHECK_EQ(chime_accept(listener, &p[1], NULL), 0);
+	CHECK_EQ(chime_send(p[1], "x", 1, 0), 1);
+	CHECK_EQ(chime_recv(p[0], got, 1, 0), 1);
+	chime_free(&listener);
+	chime_free(&p[0]);
+	chime_free(&p[1]);
 }
 
 TEST_MAIN()
