@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
 #include <unistd.h>
 
 int chime_bind(chime_sock *s, const chime_addr *at)
@@ -46,8 +47,8 @@ static bool listens(int fd)
 
 /*
  * accept(2) knows no MSG_DONTWAIT, so we look first; the lock keeps the threads of one handle from taking each other's
- * connection in between and then sleeping where no close can wake them. A thread that finds it taken comes again; but one that
- * does not wait would take that for an answer, and who holds it then does not sleep.
+ * connection in between and then sleeping where no close can wake them. A thread that finds it taken comes again; one that does not
+ * wait would take that for an answer, and looks until there is nobody to accept.
  */
 static ssize_t op_accept(struct chime_sock *s, int fd, struct chime__call *c)
 {
@@ -55,10 +56,11 @@ static ssize_t op_accept(struct chime_sock *s, int fd, struct chime__call *c)
 	chime_addr peer;
 	ssize_t n = -EAGAIN;
 	peer.len = sizeof(peer.u);
-	if (atomic_load_explicit(&s->timeout_ns, memory_order_relaxed) == 0)
-		pthread_mutex_lock(&s->accept_lock);
-	else if (pthread_mutex_trylock(&s->accept_lock) != 0)
-		return n;
+	while (pthread_mutex_trylock(&s->accept_lock) != 0) {
+		if (atomic_load_explicit(&s->timeout_ns, memory_order_relaxed) != 0 || poll(&p, 1, 0) <= 0)
+			return n;
+		sched_yield();
+	}
 	int ready = poll(&p, 1, 0);
 	if (ready < 0) {
 		n = -errno; /* a signal, just now */
