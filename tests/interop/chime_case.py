@@ -248,6 +248,12 @@ def rss(pid):
         return next(int(line.split()[1]) * 1024 for line in f if line.startswith("RssAnon"))
 
 
+def ticks(pid, task):
+    """Whether it is the thread sanitizer's own thread, which wakes ten times a second."""
+    with open(f"/proc/{pid}/task/{task}/wchan") as wchan, open(f"/proc/{pid}/maps") as maps:
+        return "nanosleep" in wchan.read() and "libtsan" in maps.read()
+
+
 def asleep(pid):
     """While all its threads sleep: how often they have gone to sleep so far. Else None: one runs, or would if it were let."""
     total = 0
@@ -255,6 +261,8 @@ def asleep(pid):
         try:
             with open(f"/proc/{pid}/task/{task}/status") as f:
                 said = dict(line.split(":", 1) for line in f)
+            if ticks(pid, task):
+                continue
         except (FileNotFoundError, ProcessLookupError):
             return None
         if said["State"].split()[0] != "S":

@@ -124,7 +124,7 @@ TEST(listen_serves_both_families_on_one_port)
 TEST(listen_keeps_families_apart_where_asked)
 {
 	static const char *const six[] = { "tcp://[::]:0", "tcp6://:0", "udp6://*:0" };
-	for (unsigned i = 0; i < 3; i++) {
+	for (unsigned i = 0, tries = 0; i < 3;) {
 		struct listen_set a, b;
 		chime_endpoint e = endpoint(six[i]), four = endpoint(i < 2 ? "tcp4://:0" : "udp4://*:0");
 		must_open(&a, &e, 2);
@@ -132,10 +132,17 @@ TEST(listen_keeps_families_apart_where_asked)
 		CHECK_EQ(a.socks[0].family, AF_INET6);
 		CHECK_EQ(int_option(a.socks[0].fds[0], IPPROTO_IPV6, IPV6_V6ONLY), 1);
 		four.port = e.port;
-		must_open(&b, &four, 2);
+		int err = chime__listen_open(&b, &four, 2, why, sizeof why);
+		if (err == -EADDRINUSE && ++tries < 20) { /* by somebody beside us: another port */
+			chime__listen_close(&a);
+			continue;
+		}
+		CHECK_STR(why, "");
+		CHECK_EQ(err, 0);
 		CHECK_EQ(b.socks[0].family, AF_INET);
 		chime__listen_close(&a);
 		chime__listen_close(&b);
+		i++;
 	}
 }
 
