@@ -147,8 +147,8 @@ TEST_EACH_BACKEND(urgent_byte_of_a_unix_socket_is_answered)
 
 /* ---- messages ---- */
 
-static unsigned taken;
-static int taken_err;
+static _Atomic unsigned taken;
+static _Atomic int taken_err;
 
 static ssize_t empties(const struct chime_input *in, chime_reply *out)
 {
