@@ -152,9 +152,11 @@ static _Atomic int taken_err;
 
 static ssize_t empties(const struct chime_input *in, chime_reply *out)
 {
+	int err = 0;
 	(void)out;
-	while (taken < 100000 && (taken_err = chime_conn_send(in->conn, "", 0)) == 0)
+	while (taken < 100000 && (err = chime_conn_send(in->conn, "", 0)) == 0)
 		taken++;
+	taken_err = err;
 	return (ssize_t)in->len;
 }
 static const chime_service empties_service = { .size = sizeof(chime_service), .name = "empties", .received = empties };
