@@ -80,7 +80,8 @@ static const chime_service *service_of(const struct conn *c)
 
 /*
  * Whether it could be read from or sent to now, and its operations have not told yet: it was not idle if this thread alone was, and
- * what came while that stood still is read in one of the next turns.
+ * what came while that stood still is read in one of the next turns. (chime__loop_turn() catches up before it runs timers, for those of
+ * services too, but only so far; who is closed for good is looked at by itself.)
  */
 static bool has_moved(const struct conn *c)
 {

@@ -1,4 +1,7 @@
-/* chime serve: what it says, how it ends, and that telling never stops serving. */
+/*
+ * chime serve: what it says, how it ends, and that telling never stops serving. A few lines over 600: all its tests start that program by
+ * the helpers at its beginning.
+ */
 #include "program.h"
 
 #include <chime/connect.h>

@@ -1,4 +1,7 @@
-/* Headers of raw packets: what is built is parsed back, what is wrong is told apart, and nothing is read past the end. */
+/*
+ * Headers of raw packets: what is built is parsed back, what is wrong is told apart, and nothing is read past the end. A few lines over
+ * 600: one header's calls.
+ */
 #include <chime/clock.h>
 #include <chime/error.h>
 #include <chime/raw.h>
