@@ -1,11 +1,8 @@
 /*
- * The public server interface, as a stranger uses it: real sockets, real threads. Over 600 lines, because every part uses the services and
- * the waiting at its beginning.
+ * The public server interface, as a stranger uses it: real sockets, real threads. Over 600 lines, because every part uses the saying and
+ * the hearing at its beginning.
  */
-#include "loop/each_backend.h"
-
-#include <chime/connect.h>
-#include <chime/server.h>
+#include "server/live.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -17,34 +14,6 @@
 #include <unistd.h>
 
 static chime_server *server;
-
-/* A server with one endpoint, started. */
-static void serve(const char *endpoint, const chime_service *service, unsigned workers)
-{
-	struct chime_server_config config = CHIME_SERVER_CONFIG_INIT;
-	config.workers = workers;
-	config.backend = test_backend->name;
-	CHECK_EQ(chime_server_new(&server, &config), 0);
-	CHECK_EQ(chime_server_add(server, endpoint, service, NULL, NULL), 0);
-	int err = chime_server_start(server);
-	if (err < 0)
-		print_message("%s\n", chime_server_why(server));
-	CHECK_EQ(err, 0);
-}
-
-/* A client of endpoint n, which waits at most a minute for anything. */
-static chime_sock *dial(unsigned n)
-{
-	struct chime_connect_config config = CHIME_CONNECT_CONFIG_INIT;
-	chime_endpoint to = *chime_server_endpoint(server, n);
-	chime_sock *s = NULL;
-	config.timeout_ns = 60 * CHIME_SEC;
-	if (to.scheme == CHIME_TCP)
-		strcpy(to.host, "127.0.0.1");
-	CHECK_EQ(chime_connect_endpoint(&s, &to, &config), 0);
-	CHECK_EQ(chime_set_timeout(s, 60 * CHIME_SEC), 0);
-	return s;
-}
 
 static void say(chime_sock *s, const char *text)
 {
@@ -65,44 +34,19 @@ static void hear_end(chime_sock *s)
 	CHECK_EQ(chime_recv(s, &c, 1, 0), 0);
 }
 
-static struct chime_server_stats stats(void)
-{
-	struct chime_server_stats st;
-	chime_server_stats(server, &st);
-	return st;
-}
-
-static void stop(void)
-{
-	chime_server_stop(server);
-	CHECK_EQ(chime_server_wait(server, 60 * CHIME_SEC), 0);
-	CHECK_EQ(stats().open, 0);
-	CHECK_EQ(stats().queued_bytes, 0);
-	chime_server_free(&server);
-	CHECK_PTR(server, NULL);
-}
-
-static ssize_t echo(const struct chime_input *in, chime_reply *out)
-{
-	chime_reply_add(out, in->data, in->len);
-	return (ssize_t)in->len;
-}
-
-static const chime_service echo_service = { .size = sizeof(chime_service), .name = "myecho", .received = echo };
-
 /* The least there is: one function makes a server. */
 TEST_EACH_BACKEND(one_function_is_a_service)
 {
-	serve("tcp://127.0.0.1:0", &echo_service, 1);
-	chime_sock *s = dial(0);
+	server = live_serve("tcp://127.0.0.1:0", &live_echo_service, 1);
+	chime_sock *s = live_dial(server, 0);
 	say(s, "hello");
 	hear(s, "hello");
 	CHECK_EQ(chime_shutdown(s, SHUT_WR), 0);
 	hear_end(s);
 	chime_free(&s);
-	CHECK_EQ(stats().accepted, 1);
-	CHECK_EQ(stats().received_bytes, 5);
-	stop();
+	CHECK_EQ(live_stats(server).accepted, 1);
+	CHECK_EQ(live_stats(server).received_bytes, 5);
+	live_end(&server);
 }
 
 /* ---- per-connection data and callbacks ---- */
@@ -154,15 +98,15 @@ static const chime_service tally = { .size = sizeof(chime_service),
 /* Each connection has zeroed data of its own; .opened may refuse; .ended may still send; .closed comes once for each. */
 TEST_EACH_BACKEND(connections_have_their_own_data)
 {
-	serve("tcp://127.0.0.1:0", &tally, 1);
-	chime_sock *a = dial(0), *b = dial(0);
+	server = live_serve("tcp://127.0.0.1:0", &tally, 1);
+	chime_sock *a = live_dial(server, 0), *b = live_dial(server, 0);
 	say(a, "x");
 	hear(a, "one");
 	say(a, "x");
 	hear(a, "two");
 	say(b, "x");
 	hear(b, "one");
-	chime_sock *c = dial(0);
+	chime_sock *c = live_dial(server, 0);
 	char byte;
 	CHECK_IN(chime_recv(c, &byte, 1, 0), -ECONNRESET, 0); /* refused: closed at once */
 	chime_shutdown(a, SHUT_WR);
@@ -171,7 +115,7 @@ TEST_EACH_BACKEND(connections_have_their_own_data)
 	chime_shutdown(b, SHUT_WR);
 	hear(b, "bye");
 	hear_end(b);
-	stop();
+	live_end(&server);
 	CHECK_EQ(opened, 3);
 	CHECK_EQ(ended, 2);
 	CHECK_EQ(closed, 2);
@@ -221,21 +165,21 @@ static const chime_service slow = { .size = sizeof(chime_service),
 /* An answer that comes by timer arrives though the peer has ended meanwhile, and before the close; draining waits for it too. */
 TEST_EACH_BACKEND(held_connections_wait_for_their_answers)
 {
-	serve("tcp://127.0.0.1:0", &slow, 1);
-	chime_sock *a = dial(0), *b = dial(0);
+	server = live_serve("tcp://127.0.0.1:0", &slow, 1);
+	chime_sock *a = live_dial(server, 0), *b = live_dial(server, 0);
 	say(a, "?");
 	chime_shutdown(a, SHUT_WR);
 	hear(a, "late");
 	hear_end(a);
 	say(b, "?");
-	while (stats().received_bytes < 2)
+	while (live_stats(server).received_bytes < 2)
 		sched_yield();
 	chime_server_stop(server);
 	hear(b, "late");
 	hear_end(b);
 	chime_free(&a);
 	chime_free(&b);
-	stop();
+	live_end(&server);
 }
 
 /* ---- from another thread ---- */
@@ -264,8 +208,8 @@ static void send_to_id(chime_worker *w, void *arg)
 /* Another thread reaches a connection by its number, through its worker; after the end, it finds none. */
 TEST_EACH_BACKEND(post_reaches_a_connection)
 {
-	serve("tcp://127.0.0.1:0", &by_id, 1);
-	chime_sock *s = dial(0);
+	server = live_serve("tcp://127.0.0.1:0", &by_id, 1);
+	chime_sock *s = live_dial(server, 0);
 	say(s, "?");
 	while (!__atomic_load_n(&the_id, __ATOMIC_ACQUIRE))
 		sched_yield();
@@ -277,7 +221,7 @@ TEST_EACH_BACKEND(post_reaches_a_connection)
 	while (__atomic_load_n(&posted, __ATOMIC_ACQUIRE) < 2)
 		sched_yield();
 	chime_free(&s);
-	stop();
+	live_end(&server);
 }
 
 /* ---- outgoing connections ---- */
@@ -347,30 +291,23 @@ static const chime_service relay_in = { .size = sizeof(chime_service),
 /* A connection made on the worker's own loop carries bytes both ways; one that fails is told. */
 TEST_EACH_BACKEND(outgoing_connection_on_the_same_loop)
 {
-	chime_server *back;
-	struct chime_server_config config = CHIME_SERVER_CONFIG_INIT;
-	config.workers = 1;
-	CHECK_EQ(chime_server_new(&back, &config), 0);
-	CHECK_EQ(chime_server_add(back, "tcp://127.0.0.1:0", &echo_service, NULL, NULL), 0);
-	CHECK_EQ(chime_server_start(back), 0);
+	chime_server *back = live_serve("tcp://127.0.0.1:0", &live_echo_service, 1);
 	CHECK_EQ(chime_addr_ip(&relay_to, AF_INET, "127.0.0.1", chime_server_endpoint(back, 0)->port), 0);
-	serve("tcp://127.0.0.1:0", &relay_in, 1);
-	chime_sock *s = dial(0);
-	while (stats().connected == 0)
+	server = live_serve("tcp://127.0.0.1:0", &relay_in, 1);
+	chime_sock *s = live_dial(server, 0);
+	while (live_stats(server).connected == 0)
 		sched_yield();
 	say(s, "there and back");
 	hear(s, "there and back");
 	chime_shutdown(s, SHUT_WR);
 	hear_end(s);
 	chime_free(&s);
-	chime_server_stop(back);
-	CHECK_EQ(chime_server_wait(back, 60 * CHIME_SEC), 0);
-	chime_server_free(&back);
-	s = dial(0); /* nobody is there now: the relay closes */
+	live_end(&back);
+	s = live_dial(server, 0); /* nobody is there now: the relay closes */
 	char c;
 	CHECK_IN(chime_recv(s, &c, 1, 0), -ECONNRESET, 0);
 	chime_free(&s);
-	stop();
+	live_end(&server);
 }
 
 static unsigned late;
@@ -385,7 +322,7 @@ static void run_late(chime_worker *w, void *arg)
 TEST_EACH_BACKEND(post_behind_the_end_is_refused)
 {
 	late = 0;
-	serve("tcp://127.0.0.1:0", &echo_service, 2);
+	server = live_serve("tcp://127.0.0.1:0", &live_echo_service, 2);
 	chime_server_stop(server);
 	CHECK_EQ(chime_server_wait(server, 60 * CHIME_SEC), 0);
 	for (unsigned n = 0; n < 2; n++)
@@ -399,7 +336,7 @@ static unsigned attempts;
 static void persistent_closed(chime_conn *c, void *state, int why);
 
 static const chime_service persistent = {
-	.size = sizeof(chime_service), .name = "persistent", .received = echo, .closed = persistent_closed
+	.size = sizeof(chime_service), .name = "persistent", .received = live_echo, .closed = persistent_closed
 };
 
 static void attempt(chime_worker *w, void *arg)
@@ -420,19 +357,16 @@ static void persistent_closed(chime_conn *c, void *state, int why)
 /* A service that connects anew each time that it is closed does not keep a server from ending: when the grace is over no connection is begun. */
 TEST_EACH_BACKEND(reconnecting_ends_with_the_grace)
 {
-	struct chime_server_config config = CHIME_SERVER_CONFIG_INIT;
+	struct chime_server_config config = live_config(1);
 	attempts = 0;
-	config.workers = 1;
-	config.backend = test_backend->name;
 	config.grace_ns = 20 * CHIME_MSEC;
 	CHECK_EQ(chime_addr_ip(&relay_to, AF_INET, "127.0.0.1", 1), 0); /* refused */
-	CHECK_EQ(chime_server_new(&server, &config), 0);
-	CHECK_EQ(chime_server_add(server, "tcp://127.0.0.1:0", &echo_service, NULL, NULL), 0);
-	CHECK_EQ(chime_server_start(server), 0);
+	server = live_new(&config, "tcp://127.0.0.1:0", &live_echo_service);
+	live_start(server);
 	CHECK_EQ(chime_server_post_from_any(server, 0, attempt, NULL), 0);
 	while (__atomic_load_n(&attempts, __ATOMIC_ACQUIRE) < 3)
 		sched_yield();
-	stop();
+	live_end(&server);
 }
 
 /* ---- ending from the service ---- */
@@ -457,21 +391,21 @@ static const chime_service quit = { .size = sizeof(chime_service), .name = "quit
 TEST_EACH_BACKEND(service_may_end_a_connection)
 {
 	char c;
-	serve("tcp://127.0.0.1:0", &quit, 1);
-	chime_sock *s = dial(0);
+	server = live_serve("tcp://127.0.0.1:0", &quit, 1);
+	chime_sock *s = live_dial(server, 0);
 	say(s, "q and much more that nobody wants");
 	hear(s, "goodbye");
 	hear_end(s);
 	chime_free(&s);
-	s = dial(0);
+	s = live_dial(server, 0);
 	say(s, "a");
 	CHECK_EQ(chime_recv(s, &c, 1, 0), -ECONNRESET);
 	chime_free(&s);
-	s = dial(0);
+	s = live_dial(server, 0);
 	say(s, "e");
 	CHECK_EQ(chime_recv(s, &c, 1, 0), -ECONNRESET);
 	chime_free(&s);
-	stop();
+	live_end(&server);
 }
 
 static bool inside, was_inside;
@@ -515,15 +449,15 @@ static const chime_service aborting = { .size = sizeof(chime_service),
 /* .closed is never called inside the call that ends the connection, whatever its state. */
 TEST_EACH_BACKEND(closed_is_not_called_inside_abort)
 {
-	serve("tcp://127.0.0.1:0", &aborting, 1);
-	chime_sock *s = dial(0);
+	server = live_serve("tcp://127.0.0.1:0", &aborting, 1);
+	chime_sock *s = live_dial(server, 0);
 	say(s, "x");
 	chime_shutdown(s, SHUT_WR);
 	while (!__atomic_load_n(&closed, __ATOMIC_ACQUIRE))
 		sched_yield();
 	CHECK(!__atomic_load_n(&was_inside, __ATOMIC_ACQUIRE));
 	chime_free(&s);
-	stop();
+	live_end(&server);
 }
 
 static int flood_result;
@@ -546,8 +480,8 @@ TEST_EACH_BACKEND(queue_of_a_connection_has_a_ceiling)
 {
 	char buf[65536];
 	size_t n = 0;
-	serve("tcp://127.0.0.1:0", &flood, 1);
-	chime_sock *s = dial(0);
+	server = live_serve("tcp://127.0.0.1:0", &flood, 1);
+	chime_sock *s = live_dial(server, 0);
 	say(s, "?");
 	chime_shutdown(s, SHUT_WR);
 	for (ssize_t got; (got = chime_recv(s, buf, sizeof buf, 0)) > 0;)
@@ -555,7 +489,7 @@ TEST_EACH_BACKEND(queue_of_a_connection_has_a_ceiling)
 	CHECK_EQ(__atomic_load_n(&flood_result, __ATOMIC_ACQUIRE), -ENOBUFS);
 	CHECK_EQ(n, 1000000);
 	chime_free(&s);
-	stop();
+	live_end(&server);
 }
 
 /* Many connections over several workers: each is answered, and the counters add up. */
@@ -565,20 +499,20 @@ TEST_EACH_BACKEND(several_workers_serve_all)
 		N = 200
 	};
 	chime_sock *s[N];
-	serve("tcp://127.0.0.1:0", &echo_service, 4);
+	server = live_serve("tcp://127.0.0.1:0", &live_echo_service, 4);
 	CHECK_EQ(chime_server_workers(server), 4);
 	for (int i = 0; i < N; i++)
-		s[i] = dial(0);
+		s[i] = live_dial(server, 0);
 	for (int round = 0; round < 5; round++) {
 		for (int i = 0; i < N; i++)
 			say(s[i], "ping");
 		for (int i = 0; i < N; i++)
 			hear(s[i], "ping");
 	}
-	CHECK_EQ(stats().open, N);
-	CHECK_EQ(stats().accepted, N);
-	CHECK_EQ(stats().received_bytes, 5 * 4 * N);
-	stop();
+	CHECK_EQ(live_stats(server).open, N);
+	CHECK_EQ(live_stats(server).accepted, N);
+	CHECK_EQ(live_stats(server).received_bytes, 5 * 4 * N);
+	live_end(&server);
 	for (int i = 0; i < N; i++) {
 		hear_end(s[i]);
 		chime_free(&s[i]);
@@ -590,8 +524,8 @@ TEST_EACH_BACKEND(seqpacket_keeps_boundaries)
 {
 	char path[128], got[64];
 	snprintf(path, sizeof path, "stamp=unix+seqpacket:%s/s", test_dir());
-	serve(path, NULL, 2);
-	chime_sock *s = dial(0);
+	server = live_serve(path, NULL, 2);
+	chime_sock *s = live_dial(server, 0);
 	CHECK_EQ(chime_send(s, "ab", 2, 0), 2);
 	CHECK_EQ(chime_send(s, "", 0, 0), 0);
 	CHECK_EQ(chime_send(s, "c", 1, 0), 1);
@@ -601,7 +535,7 @@ TEST_EACH_BACKEND(seqpacket_keeps_boundaries)
 	chime_shutdown(s, SHUT_WR);
 	hear_end(s);
 	chime_free(&s);
-	stop();
+	live_end(&server);
 }
 
 /* A message too long to be received is not answered, counted, and the next one is. */
@@ -610,15 +544,15 @@ TEST_EACH_BACKEND(too_long_message_harms_only_itself)
 	char path[128], got[64];
 	static char big[CHIME_MESSAGE_MAX + 10];
 	snprintf(path, sizeof path, "unix+seqpacket:%s/s", test_dir());
-	serve(path, NULL, 1);
-	chime_sock *s = dial(0);
+	server = live_serve(path, NULL, 1);
+	chime_sock *s = live_dial(server, 0);
 	CHECK_EQ(chime_setsockopt_int(s, SOL_SOCKET, SO_SNDBUF, 1 << 20), 0);
 	CHECK_EQ(chime_send(s, big, sizeof big, 0), sizeof big);
 	CHECK_EQ(chime_send(s, "c", 1, 0), 1);
 	CHECK_EQ(chime_recv(s, got, sizeof got, 0), 25);
-	CHECK_EQ(stats().dropped_long, 1);
+	CHECK_EQ(live_stats(server).dropped_long, 1);
 	chime_free(&s);
-	stop();
+	live_end(&server);
 }
 
 /* The longest message that the rules allow is answered. */
@@ -627,53 +561,50 @@ TEST_EACH_BACKEND(longest_message_is_answered)
 	char path[128];
 	static char big[CHIME_MESSAGE_MAX], got[CHIME_MESSAGE_MAX + 100];
 	snprintf(path, sizeof path, "unix+seqpacket:%s/s", test_dir());
-	serve(path, NULL, 1);
-	chime_sock *s = dial(0);
+	server = live_serve(path, NULL, 1);
+	chime_sock *s = live_dial(server, 0);
 	CHECK_EQ(chime_setsockopt_int(s, SOL_SOCKET, SO_SNDBUF, 1 << 20), 0);
 	memset(big, 'x', sizeof big);
 	CHECK_EQ(chime_send(s, big, sizeof big, 0), sizeof big);
 	CHECK_EQ(chime_recv(s, got, sizeof got, 0), sizeof big + 24);
 	CHECK_MEM(got + 24, big, sizeof big);
 	chime_free(&s);
-	stop();
+	live_end(&server);
 }
 
 /* The query of an endpoint sets the engine's own limits. */
 TEST_EACH_BACKEND(idle_timeout_by_query)
 {
-	serve("tcp://127.0.0.1:0?idle-timeout=100ms", &echo_service, 1);
-	chime_sock *s = dial(0);
+	server = live_serve("tcp://127.0.0.1:0?idle-timeout=100ms", &live_echo_service, 1);
+	chime_sock *s = live_dial(server, 0);
 	hear_end(s);
-	CHECK_EQ(stats().idle_closed, 1);
+	CHECK_EQ(live_stats(server).idle_closed, 1);
 	chime_free(&s);
-	stop();
+	live_end(&server);
 }
 
 /* An idle server takes no turns. */
 TEST_EACH_BACKEND(idle_server_does_nothing)
 {
-	serve("tcp://127.0.0.1:0", &echo_service, 2);
-	chime_sock *s = dial(0);
+	server = live_serve("tcp://127.0.0.1:0", &live_echo_service, 2);
+	chime_sock *s = live_dial(server, 0);
 	say(s, "x");
 	hear(s, "x");
-	uint64_t turns = stats().workers_turns;
+	uint64_t turns = live_stats(server).workers_turns;
 	CHECK_EQ(chime_server_wait(server, 300 * CHIME_MSEC), CHIME_ETIMEOUT);
-	CHECK_IN(stats().workers_turns - turns, 0, 2);
+	CHECK_IN(live_stats(server).workers_turns - turns, 0, 2);
 	chime_free(&s);
-	stop();
+	live_end(&server);
 }
 
 /* With a limit for looking the server answers, and where nothing comes it soon sleeps all the same. */
 TEST_EACH_BACKEND(spinning_gives_up_the_core)
 {
-	struct chime_server_config config = CHIME_SERVER_CONFIG_INIT;
-	config.workers = 1;
-	config.backend = test_backend->name;
+	struct chime_server_config config = live_config(1);
 	config.spin_ns = 10 * CHIME_MSEC;
-	CHECK_EQ(chime_server_new(&server, &config), 0);
-	CHECK_EQ(chime_server_add(server, "tcp://127.0.0.1:0", &echo_service, NULL, NULL), 0);
-	CHECK_EQ(chime_server_start(server), 0);
-	chime_sock *s = dial(0);
+	server = live_new(&config, "tcp://127.0.0.1:0", &live_echo_service);
+	live_start(server);
+	chime_sock *s = live_dial(server, 0);
 	for (int i = 0; i < 100; i++) {
 		say(s, "x");
 		hear(s, "x");
@@ -684,7 +615,7 @@ TEST_EACH_BACKEND(spinning_gives_up_the_core)
 		CHECK_EQ(chime_server_wait(server, CHIME_MSEC), CHIME_ETIMEOUT);
 	}
 	chime_free(&s);
-	stop();
+	live_end(&server);
 	config.spin_ns = CHIME_SEC;
 	CHECK_EQ(chime_server_new(&server, &config), -EINVAL);
 }
@@ -711,15 +642,12 @@ static const chime_service where_service = {
 /* Pinned workers stay on a core each; who connects from a core is served on it. More workers than cores are refused. */
 TEST_EACH_BACKEND(pinned_workers_serve_their_own_core)
 {
-	struct chime_server_config config = CHIME_SERVER_CONFIG_INIT;
 	cpu_set_t all, one;
 	CHECK_EQ(sched_getaffinity(0, sizeof all, &all), 0);
-	config.backend = test_backend->name;
+	struct chime_server_config config = live_config((unsigned)CPU_COUNT(&all));
 	config.pin = true;
-	config.workers = (unsigned)CPU_COUNT(&all);
-	CHECK_EQ(chime_server_new(&server, &config), 0);
-	CHECK_EQ(chime_server_add(server, "tcp://127.0.0.1:0", &where_service, NULL, NULL), 0);
-	CHECK_EQ(chime_server_start(server), 0);
+	server = live_new(&config, "tcp://127.0.0.1:0", &where_service);
+	live_start(server);
 	for (int core = 0; core < CPU_SETSIZE; core++) {
 		char text[8];
 		if (!CPU_ISSET(core, &all))
@@ -729,17 +657,16 @@ TEST_EACH_BACKEND(pinned_workers_serve_their_own_core)
 		CHECK_EQ(sched_setaffinity(0, sizeof one, &one), 0);
 		snprintf(text, sizeof text, "%03d", core);
 		for (int i = 0; i < 8; i++) {
-			chime_sock *s = dial(0);
+			chime_sock *s = live_dial(server, 0);
 			say(s, "x");
 			hear(s, text);
 			chime_free(&s);
 		}
 	}
 	CHECK_EQ(sched_setaffinity(0, sizeof all, &all), 0);
-	stop();
+	live_end(&server);
 	config.workers++;
-	CHECK_EQ(chime_server_new(&server, &config), 0);
-	CHECK_EQ(chime_server_add(server, "tcp://127.0.0.1:0", &where_service, NULL, NULL), 0);
+	server = live_new(&config, "tcp://127.0.0.1:0", &where_service);
 	CHECK_EQ(chime_server_open(server), -EINVAL);
 	CHECK(strstr(chime_server_why(server), "core"));
 	chime_server_free(&server);
@@ -755,8 +682,8 @@ static void on_alarm(int sig)
 TEST_EACH_BACKEND(stop_in_a_signal_handler)
 {
 	struct itimerval soon = { .it_value = { .tv_usec = 20000 } };
-	serve("tcp://127.0.0.1:0", &echo_service, 2);
-	chime_sock *s = dial(0);
+	server = live_serve("tcp://127.0.0.1:0", &live_echo_service, 2);
+	chime_sock *s = live_dial(server, 0);
 	signal(SIGALRM, on_alarm);
 	setitimer(ITIMER_REAL, &soon, NULL);
 	CHECK_EQ(chime_server_wait(server, CHIME_FOREVER), 0);
@@ -773,7 +700,7 @@ TEST(bad_endpoints_are_refused)
 	CHECK_EQ(chime_server_new(&server, &config), 0);
 	CHECK_EQ(chime_server_add(server, "nosuch=tcp://:0", NULL, NULL, &error), -ENOENT);
 	CHECK(strstr(error.message, "stamp"));
-	CHECK_EQ(chime_server_add(server, "echo=tcp://:0", &echo_service, NULL, &error), -EINVAL);
+	CHECK_EQ(chime_server_add(server, "echo=tcp://:0", &live_echo_service, NULL, &error), -EINVAL);
 	CHECK_EQ(chime_server_add(server, "tcp://:0?chunk=0", NULL, NULL, &error), -ERANGE);
 	CHECK(chime_server_add(server, "echo=tcp://:0?chunk=1", NULL, NULL, &error) < 0);
 	CHECK_EQ(chime_server_add(server, "tls://127.0.0.1:0", NULL, NULL, &error), CHIME_ESCHEME);
@@ -792,19 +719,17 @@ TEST(bad_endpoints_are_refused)
 TEST_EACH_BACKEND(all_endpoints_or_none)
 {
 	char path[128], file[100], taken[64];
-	struct chime_server_config config = CHIME_SERVER_CONFIG_INIT;
-	chime_server *second;
-	serve("tcp://127.0.0.1:0", &echo_service, 1);
+	struct chime_server_config config = live_config(0);
+	server = live_serve("tcp://127.0.0.1:0", &live_echo_service, 1);
 	snprintf(file, sizeof file, "%s/s", test_dir());
 	snprintf(path, sizeof path, "unix:%s", file);
 	snprintf(taken, sizeof taken, "tcp://127.0.0.1:%d", chime_server_endpoint(server, 0)->port);
-	CHECK_EQ(chime_server_new(&second, &config), 0);
-	CHECK_EQ(chime_server_add(second, path, &echo_service, NULL, NULL), 0);
-	CHECK_EQ(chime_server_add(second, taken, &echo_service, NULL, NULL), 0);
+	chime_server *second = live_new(&config, path, &live_echo_service);
+	live_add(second, taken, &live_echo_service);
 	CHECK_EQ(chime_server_start(second), -EADDRINUSE);
 	CHECK(strstr(chime_server_why(second), "in use"));
 	CHECK(access(file, F_OK) < 0);
-	stop();
+	live_end(&server);
 	CHECK_EQ(chime_server_start(second), 0); /* what was in the way is gone */
 	chime_server_free(&second);
 	CHECK(access(file, F_OK) < 0);

@@ -1,8 +1,5 @@
 /* The public server interface at its borders: the longest input, the largest limits, the earliest call, what few peers send. */
-#include "loop/each_backend.h"
-
-#include <chime/connect.h>
-#include <chime/server.h>
+#include "server/live.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -10,55 +7,6 @@
 #include <string.h>
 
 static chime_server *server;
-static struct chime_server_config config;
-
-static void make(const char *endpoint, const chime_service *service)
-{
-	config.backend = test_backend->name;
-	CHECK_EQ(chime_server_new(&server, &config), 0);
-	CHECK_EQ(chime_server_add(server, endpoint, service, NULL, NULL), 0);
-}
-
-static void serve(const char *endpoint, const chime_service *service)
-{
-	config = (struct chime_server_config)CHIME_SERVER_CONFIG_INIT;
-	config.workers = 1;
-	make(endpoint, service);
-	CHECK_EQ(chime_server_start(server), 0);
-}
-
-static chime_sock *dial(void)
-{
-	struct chime_connect_config c = CHIME_CONNECT_CONFIG_INIT;
-	chime_sock *s = NULL;
-	c.timeout_ns = 60 * CHIME_SEC;
-	CHECK_EQ(chime_connect_endpoint(&s, chime_server_endpoint(server, 0), &c), 0);
-	CHECK_EQ(chime_set_timeout(s, 60 * CHIME_SEC), 0);
-	return s;
-}
-
-static struct chime_server_stats stats(void)
-{
-	struct chime_server_stats st;
-	chime_server_stats(server, &st);
-	return st;
-}
-
-static void stop(void)
-{
-	chime_server_stop(server);
-	CHECK_EQ(chime_server_wait(server, 60 * CHIME_SEC), 0);
-	CHECK_EQ(stats().queued_bytes, 0);
-	chime_server_free(&server);
-}
-
-static ssize_t echo(const struct chime_input *in, chime_reply *out)
-{
-	chime_reply_add(out, in->data, in->len);
-	return (ssize_t)in->len;
-}
-static const chime_service echo_service = { .size = sizeof(chime_service), .name = "myecho", .received = echo };
-
 static const char *path_of(const char *scheme)
 {
 	static char text[160];
@@ -92,11 +40,11 @@ TEST_EACH_BACKEND(no_call_sees_more_than_the_longest_input)
 	longest = 0;
 	for (size_t i = 0; i < sizeof bytes; i++)
 		bytes[i] = (unsigned char)(i * 7 + i / 251);
-	serve("tcp://127.0.0.1:0", &much_service);
+	server = live_serve("tcp://127.0.0.1:0", &much_service, 1);
 	for (int i = 0; i < 20; i++) {
-		chime_sock *s = dial();
+		chime_sock *s = live_dial(server, 0);
 		CHECK_EQ(chime_sendall(s, bytes, WANTED - 1, 0, NULL), 0);
-		while (stats().received_bytes < sent + WANTED - 1)
+		while (live_stats(server).received_bytes < sent + WANTED - 1)
 			sched_yield();
 		CHECK_EQ(chime_sendall(s, bytes + WANTED - 1, CHIME_INPUT_MAX, 0, NULL), 0);
 		CHECK_EQ(chime_shutdown(s, SHUT_WR), 0);
@@ -106,7 +54,7 @@ TEST_EACH_BACKEND(no_call_sees_more_than_the_longest_input)
 		chime_free(&s);
 		sent += sizeof bytes;
 	}
-	stop();
+	live_end(&server);
 	CHECK_IN(longest, WANTED, CHIME_INPUT_MAX);
 }
 
@@ -114,8 +62,8 @@ TEST_EACH_BACKEND(no_call_sees_more_than_the_longest_input)
 static void check_urgent(const char *endpoint)
 {
 	char back[8];
-	serve(endpoint, &echo_service);
-	chime_sock *s = dial();
+	server = live_serve(endpoint, &live_echo_service, 1);
+	chime_sock *s = live_dial(server, 0);
 	CHECK_EQ(chime_sendall(s, "abc", 3, 0, NULL), 0);
 	ssize_t n = chime_send(s, "X", 1, MSG_OOB);
 	if (n == -EOPNOTSUPP)
@@ -130,7 +78,7 @@ static void check_urgent(const char *endpoint)
 	CHECK_MEM(back, "Y", 1);
 	CHECK_EQ(chime_recv(s, back, 1, 0), 0);
 	chime_free(&s);
-	stop();
+	live_end(&server);
 }
 
 /* The same by TCP, which hands it on from the listener. */
@@ -167,8 +115,8 @@ TEST_EACH_BACKEND(empty_messages_count_in_the_queue)
 	char back[8];
 	unsigned came = 0;
 	taken = 0;
-	serve(path_of("unix+seqpacket"), &empties_service);
-	chime_sock *s = dial();
+	server = live_serve(path_of("unix+seqpacket"), &empties_service, 1);
+	chime_sock *s = live_dial(server, 0);
 	CHECK_EQ(chime_send(s, "?", 1, 0), 1);
 	CHECK_EQ(chime_recv(s, back, sizeof back, 0), 0);
 	came++;
@@ -176,7 +124,7 @@ TEST_EACH_BACKEND(empty_messages_count_in_the_queue)
 	for (CHECK_IN(taken, 1000, 99999); came < taken; came++)
 		CHECK_EQ(chime_recv(s, back, sizeof back, 0), 0);
 	chime_free(&s);
-	stop();
+	live_end(&server);
 }
 
 static ssize_t picky(const struct chime_input *in, chime_reply *out)
@@ -184,7 +132,7 @@ static ssize_t picky(const struct chime_input *in, chime_reply *out)
 	static const int codes[] = { -ELOOP, -EMSGSIZE, CHIME_ETOOLONG, -EINVAL };
 	if (in->data[0] < '4')
 		return codes[in->data[0] - '0'];
-	return echo(in, out);
+	return live_echo(in, out);
 }
 static const chime_service picky_service = { .size = sizeof(chime_service), .name = "picky", .received = picky };
 
@@ -192,18 +140,18 @@ static const chime_service picky_service = { .size = sizeof(chime_service), .nam
 TEST_EACH_BACKEND(refused_messages_are_counted_by_reason)
 {
 	char back[8];
-	serve(path_of("unix+seqpacket"), &picky_service);
-	chime_sock *s = dial();
+	server = live_serve(path_of("unix+seqpacket"), &picky_service, 1);
+	chime_sock *s = live_dial(server, 0);
 	for (int i = 0; i < 5; i++)
 		CHECK_EQ(chime_send(s, &"01234"[i], 1, 0), 1);
 	CHECK_EQ(chime_recv(s, back, sizeof back, 0), 1);
 	CHECK_EQ(back[0], '4');
-	CHECK_EQ(stats().dropped_loop, 1);
-	CHECK_EQ(stats().dropped_long, 2);
-	CHECK_EQ(stats().errors, 1);
-	CHECK_EQ(stats().dropped_queue, 0);
+	CHECK_EQ(live_stats(server).dropped_loop, 1);
+	CHECK_EQ(live_stats(server).dropped_long, 2);
+	CHECK_EQ(live_stats(server).errors, 1);
+	CHECK_EQ(live_stats(server).dropped_queue, 0);
 	chime_free(&s);
-	stop();
+	live_end(&server);
 }
 
 /* ---- times and numbers ---- */
@@ -238,12 +186,11 @@ TEST_EACH_BACKEND(longest_times_are_for_ever)
 {
 	char back[1];
 	far_ran = past_ran = 0;
-	config = (struct chime_server_config)CHIME_SERVER_CONFIG_INIT;
-	config.workers = 1;
+	struct chime_server_config config = live_config(1);
 	config.idle_timeout_ns = config.stall_timeout_ns = config.grace_ns = INT64_MAX;
-	make("tcp://127.0.0.1:0", &echo_service);
-	CHECK_EQ(chime_server_start(server), 0);
-	chime_sock *s = dial();
+	server = live_new(&config, "tcp://127.0.0.1:0", &live_echo_service);
+	live_start(server);
+	chime_sock *s = live_dial(server, 0);
 	CHECK_EQ(chime_sendall(s, "a", 1, 0, NULL), 0);
 	CHECK_EQ(chime_recv(s, back, 1, 0), 1);
 	CHECK_EQ(chime_server_post_from_any(server, 0, start_timers, NULL), 0);
@@ -252,7 +199,7 @@ TEST_EACH_BACKEND(longest_times_are_for_ever)
 	CHECK_EQ(__atomic_load_n(&far_ran, __ATOMIC_ACQUIRE), 0);
 	CHECK_EQ(chime_sendall(s, "b", 1, 0, NULL), 0);
 	CHECK_EQ(chime_recv(s, back, 1, 0), 1);
-	CHECK_EQ(stats().idle_closed, 0);
+	CHECK_EQ(live_stats(server).idle_closed, 0);
 	chime_server_stop(server); /* it waits for the peer a little */
 	CHECK_EQ(chime_server_wait(server, INT64_MAX), 0);
 	chime_server_free(&server);
@@ -285,21 +232,20 @@ TEST_EACH_BACKEND(a_chosen_port_is_chosen_again)
 	CHECK_EQ(chime_listen(way, 1), 0);
 	CHECK_EQ(chime_getsockname(way, &at), 0);
 	snprintf(busy, sizeof busy, "tcp://127.0.0.1:%d", chime_addr_port(&at));
-	config = (struct chime_server_config)CHIME_SERVER_CONFIG_INIT;
-	config.workers = 1;
-	make("tcp://127.0.0.1:0", &echo_service);
-	CHECK_EQ(chime_server_add(server, busy, &echo_service, NULL, NULL), 0);
+	struct chime_server_config config = live_config(1);
+	server = live_new(&config, "tcp://127.0.0.1:0", &live_echo_service);
+	live_add(server, busy, &live_echo_service);
 	CHECK_EQ(chime_server_open(server), -EADDRINUSE);
 	CHECK_EQ(chime_server_endpoint(server, 0)->port, 0);
 	chime_free(&way);
 	CHECK_EQ(chime_server_open(server), 0);
 	CHECK(chime_server_endpoint(server, 0)->port > 0);
-	CHECK_EQ(chime_server_start(server), 0);
-	other = dial();
+	live_start(server);
+	other = live_dial(server, 0);
 	CHECK_EQ(chime_sendall(other, "a", 1, 0, NULL), 0);
 	CHECK_EQ(chime_recv(other, busy, 1, 0), 1);
 	chime_free(&other);
-	stop();
+	live_end(&server);
 }
 
 static void note_worker(chime_worker *w, void *arg)
@@ -315,17 +261,16 @@ TEST_EACH_BACKEND(posts_reach_workers_that_have_not_begun)
 {
 	for (int started = 0; started < 2; started++) {
 		unsigned ran[2] = { 0 };
-		config = (struct chime_server_config)CHIME_SERVER_CONFIG_INIT;
-		config.workers = 2;
-		make("tcp://127.0.0.1:0", &echo_service);
+		struct chime_server_config config = live_config(2);
+		server = live_new(&config, "tcp://127.0.0.1:0", &live_echo_service);
 		CHECK_EQ(chime_server_post_from_any(server, 0, note_worker, ran), -ENOENT);
 		CHECK_EQ(chime_server_open(server), 0);
 		for (unsigned i = 0; i < 2; i++)
 			CHECK_EQ(chime_server_post_from_any(server, i, note_worker, &ran[i]), 0);
 		CHECK_EQ(chime_server_post_from_any(server, 2, note_worker, ran), -ENOENT);
 		if (started) {
-			CHECK_EQ(chime_server_start(server), 0);
-			stop();
+			live_start(server);
+			live_end(&server);
 		} else {
 			chime_server_free(&server);
 		}

@@ -1,8 +1,7 @@
 /* chime_server_stop() at any time: before the start, in the middle of it, from a signal handler while a call is at work. */
-#include "loop/each_backend.h"
+#include "server/live.h"
 
 #include <chime/clock.h>
-#include <chime/server.h>
 
 #include <pthread.h>
 #include <signal.h>
@@ -18,11 +17,8 @@ static chime_server *server;
 
 static void make(unsigned workers)
 {
-	struct chime_server_config config = CHIME_SERVER_CONFIG_INIT;
-	config.workers = workers;
-	config.backend = test_backend->name;
-	CHECK_EQ(chime_server_new(&server, &config), 0);
-	CHECK_EQ(chime_server_add(server, "stamp=tcp://127.0.0.1:0", NULL, NULL, NULL), 0);
+	struct chime_server_config config = live_config(workers);
+	server = live_new(&config, "stamp=tcp://127.0.0.1:0", NULL);
 }
 
 /* A stop before the start ends the workers as soon as they run; a server that was opened and never started can be freed. */

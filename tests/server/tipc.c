@@ -1,10 +1,8 @@
 /* TIPC's reliable messages: what a full queue refuses comes back, and is sent again. They need the module tipc: tests/vm runs them. */
-#include <chime/connect.h>
-#include <chime/error.h>
-#include <chime/server.h>
-#include <chime/tipc.h>
+#include "server/live.h"
 
-#include "runner/test.h"
+#include <chime/error.h>
+#include <chime/tipc.h>
 
 #include <errno.h>
 #include <linux/tipc.h>
@@ -26,18 +24,14 @@ static void need_tipc(void)
 
 static chime_server *serve_at(const char *backend, const char *scheme, unsigned instance, int64_t stall_ns)
 {
-	struct chime_server_config config = CHIME_SERVER_CONFIG_INIT;
-	struct chime_endpoint_error error = { 0 };
+	struct chime_server_config config = live_config(1);
 	char text[64];
-	chime_server *s;
-	config.workers = 1;
 	config.backend = backend;
 	config.stall_timeout_ns = stall_ns;
 	config.grace_ns = CHIME_SEC / 2;
 	snprintf(text, sizeof text, "%s://%d:%u", scheme, NAME, instance);
-	CHECK_EQ(chime_server_new(&s, &config), 0);
-	CHECK_EQ(chime_server_add(s, text, NULL, NULL, &error), 0);
-	CHECK_EQ(chime_server_start(s), 0);
+	chime_server *s = live_new(&config, text, NULL);
+	live_start(s);
 	return s;
 }
 
@@ -91,7 +85,7 @@ static void ask_before_reading(const char *backend, unsigned instance, unsigned 
 	int64_t until = test_now() + LIMIT;
 	do {
 		poll(NULL, 0, 5);
-		chime_server_stats(server, &stats);
+		stats = live_stats(server);
 	} while ((stats.answers < count || stats.queued_bytes == 0) && test_now() < until);
 	CHECK_EQ(stats.answers, count);
 	CHECK(stats.queued_bytes > 0);
@@ -106,7 +100,7 @@ static void ask_before_reading(const char *backend, unsigned instance, unsigned 
 		make_question(q, n, len);
 		CHECK_MEM(a + STAMP, q, len);
 	}
-	chime_server_stats(server, &stats);
+	stats = live_stats(server);
 	CHECK_EQ(stats.dropped_queue, 0);
 	CHECK_EQ(stats.messages, count);
 	free(q);
@@ -237,7 +231,7 @@ static void deaf_peers(const char *backend, const char *scheme, unsigned instanc
 	do {
 		int64_t took = ask(s);
 		longest = took > longest ? took : longest;
-		chime_server_stats(server, &stats);
+		stats = live_stats(server);
 	} while (stats.stalled_ended < DEAF && test_now() < until);
 	CHECK_EQ(stats.stalled_ended, DEAF);
 	CHECK_IN(longest, 0, HELD);

@@ -1,8 +1,7 @@
 /* Datagram endpoints of a whole server: real sockets, real threads, the epoll backend. */
-#include <chime/server.h>
-#include <chime/stamp.h>
+#include "server/live.h"
 
-#include "runner/test.h"
+#include <chime/stamp.h>
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -19,51 +18,19 @@
 #define STAMP 24
 #define LIMIT_MS 50000
 
-static chime_server *serve_with(const struct chime_server_config *config, const char *const endpoints[], unsigned n)
-{
-	chime_server *s;
-	CHECK_EQ(chime_server_new(&s, config), 0);
-	for (unsigned i = 0; i < n; i++) {
-		struct chime_endpoint_error error = { 0 };
-		if (chime_server_add(s, endpoints[i], NULL, NULL, &error) < 0) {
-			fprintf(stderr, "%s: %s\n", endpoints[i], error.message);
-			CHECK(false);
-		}
-	}
-	if (chime_server_start(s) < 0) {
-		fprintf(stderr, "%s\n", chime_server_why(s));
-		CHECK(false);
-	}
-	return s;
-}
-
+/* With a grace so long that no end may need it. */
 static chime_server *serve(const char *endpoint, unsigned workers)
 {
-	struct chime_server_config config = CHIME_SERVER_CONFIG_INIT;
-	config.workers = workers;
+	struct chime_server_config config = live_config(workers);
 	config.grace_ns = CHIME_HOUR;
-	return serve_with(&config, &endpoint, 1);
+	chime_server *s = live_new(&config, endpoint, NULL);
+	live_start(s);
+	return s;
 }
 
 static int port_of(const chime_server *s, unsigned n)
 {
 	return chime_server_endpoint(s, n)->port;
-}
-
-static struct chime_server_stats stats_of(const chime_server *s)
-{
-	struct chime_server_stats stats;
-	chime_server_stats(s, &stats);
-	return stats;
-}
-
-/* Stops it, and waits for its end: draining must not need its grace, which is longer. */
-static void end(chime_server **s)
-{
-	chime_server_stop(*s);
-	CHECK_EQ(chime_server_wait(*s, 50 * CHIME_SEC), 0);
-	CHECK_EQ(stats_of(*s).queued_bytes, 0);
-	chime_server_free(s);
 }
 
 /* A client's socket, bound to that address, connected to the port at to (NULL: not connected). */
@@ -142,12 +109,12 @@ TEST(udp_answers_from_the_address_that_was_asked)
 		ask(fd, "", 0);
 		close(fd);
 	}
-	end(&s);
+	live_end(&s);
 	s = serve("udp4://*:0", 2);
 	int fd = client("127.0.0.1", "127.0.0.2", port_of(s, 0));
 	ask(fd, "i", 1);
 	close(fd);
-	end(&s);
+	live_end(&s);
 }
 
 /* Every length up to what an answer can carry is answered whole; beyond, it is counted, and the next is answered. */
@@ -167,10 +134,10 @@ TEST(udp_answers_every_length_that_fits)
 		size_t over = (six ? 65527u : 65507u) - STAMP + 1;
 		CHECK_EQ(send(fd, bytes, over, 0), (ssize_t)over);
 		ask(fd, "next", 4);
-		CHECK_EQ(stats_of(s).dropped_long, six + 1);
+		CHECK_EQ(live_stats(s).dropped_long, six + 1);
 		close(fd);
 	}
-	end(&s);
+	live_end(&s);
 }
 
 static uint16_t ip_sum(const void *bytes, size_t len)
@@ -215,32 +182,32 @@ TEST(udp_two_servers_joined_by_a_forged_datagram_stop_at_once)
 	own_network();
 	chime_server *a = serve("udp://127.0.0.1:0", 1), *b = serve("udp://127.0.0.1:0", 1);
 	forge(port_of(b, 0), port_of(a, 0), "x");
-	WAIT_FOR(stats_of(a).dropped_loop + stats_of(b).dropped_loop == 1);
-	WAIT_FOR(stats_of(a).answers + stats_of(b).answers >= 2);
-	CHECK_EQ(stats_of(a).answers, 1);
-	CHECK_EQ(stats_of(b).answers, 1);
-	CHECK_EQ(stats_of(a).messages, 2);
-	CHECK_EQ(stats_of(b).messages, 1);
-	end(&a);
-	end(&b);
+	WAIT_FOR(live_stats(a).dropped_loop + live_stats(b).dropped_loop == 1);
+	WAIT_FOR(live_stats(a).answers + live_stats(b).answers >= 2);
+	CHECK_EQ(live_stats(a).answers, 1);
+	CHECK_EQ(live_stats(b).answers, 1);
+	CHECK_EQ(live_stats(a).messages, 2);
+	CHECK_EQ(live_stats(b).messages, 1);
+	live_end(&a);
+	live_end(&b);
 }
 
 /* The same with two endpoints of one server, or one with itself: not even the first is answered. */
 TEST(udp_one_server_never_answers_itself)
 {
-	static const char *const both[] = { "udp://127.0.0.1:0", "echo=udp://127.0.0.1:0" };
-	struct chime_server_config config = CHIME_SERVER_CONFIG_INIT;
+	struct chime_server_config config = live_config(2);
 	own_network();
-	config.workers = 2;
-	chime_server *s = serve_with(&config, both, 2);
+	chime_server *s = live_new(&config, "udp://127.0.0.1:0", NULL);
+	live_add(s, "echo=udp://127.0.0.1:0", NULL);
+	live_start(s);
 	forge(port_of(s, 1), port_of(s, 0), "x");
 	forge(port_of(s, 0), port_of(s, 1), "x");
 	forge(port_of(s, 1), port_of(s, 1), "x");
 	forge(7, port_of(s, 0), "x");
 	forge(9999, port_of(s, 0), "x");
-	WAIT_FOR(stats_of(s).dropped_source == 5);
-	CHECK_EQ(stats_of(s).answers, 0);
-	end(&s);
+	WAIT_FOR(live_stats(s).dropped_source == 5);
+	CHECK_EQ(live_stats(s).answers, 0);
+	live_end(&s);
 }
 
 /* A flood from one address, from many ports at once, gets its rate from the server, not from each worker; another is served. */
@@ -262,7 +229,7 @@ TEST(udp_holds_a_flood_and_serves_another)
 		CHECK_EQ(send(fds[i % PORTS], "flood", 5, 0), 5);
 		if (i % 100 == 99) {
 			ask(good, "good", 4);
-			WAIT_FOR(stats_of(s).messages == i + 1 + (i + 1) / 100); /* no socket's buffer runs over */
+			WAIT_FOR(live_stats(s).messages == i + 1 + (i + 1) / 100); /* no socket's buffer runs over */
 		}
 	}
 	for (unsigned i = 0; i < PORTS; i++) {
@@ -271,10 +238,10 @@ TEST(udp_holds_a_flood_and_serves_another)
 	}
 	int64_t took = test_now() - start;
 	CHECK_IN(got, 2 * RATE, 2 * RATE + RATE * took / CHIME_SEC + 1);
-	CHECK(stats_of(s).dropped_rate >= FLOOD - got);
+	CHECK(live_stats(s).dropped_rate >= FLOOD - got);
 	ask(good, "good", 4);
 	close(good);
-	end(&s);
+	live_end(&s);
 }
 
 /* Broadcast and multicast requests draw no answer, on sockets for one family and for both: else each would draw all servers'. */
@@ -304,12 +271,12 @@ TEST(udp_answers_nothing_sent_to_many)
 		}
 		int good = client("127.0.0.1", "127.0.0.1", port_of(s, 0));
 		ask(good, "i", 1); /* what was sent before it has been seen by now */
-		WAIT_FOR(stats_of(s).answers >= 1);
-		CHECK_EQ(stats_of(s).answers, 1);
+		WAIT_FOR(live_stats(s).answers >= 1);
+		CHECK_EQ(live_stats(s).answers, 1);
 		CHECK(!readable(fd, 0));
 		close(good);
 		close(fd);
-		end(&s);
+		live_end(&s);
 	}
 }
 
@@ -347,7 +314,7 @@ TEST(udp_drains_what_had_come)
 		wait_for_what_was_sent();
 		chime_server_stop(s);
 		CHECK_EQ(chime_server_wait(s, 60 * CHIME_SEC), 0);
-		CHECK_EQ(stats_of(s).answers, SENT);
+		CHECK_EQ(live_stats(s).answers, SENT);
 		unsigned got = 0;
 		WAIT_FOR((got += take_all(fd)) >= SENT); /* the kernel may still be bringing them */
 		CHECK_EQ(got, SENT);
@@ -396,14 +363,11 @@ TEST(dgram_service_answers_later)
 {
 	static char bytes[64];
 	char text[160];
-	chime_server *s;
-	struct chime_server_config config = CHIME_SERVER_CONFIG_INIT;
-	config.workers = 2;
-	CHECK_EQ(chime_server_new(&s, &config), 0);
+	struct chime_server_config config = live_config(2);
+	chime_server *s = live_new(&config, "udp://*:0", &later_service);
 	snprintf(text, sizeof text, "unix+dgram:%s/s", test_dir());
-	CHECK_EQ(chime_server_add(s, "udp://*:0", &later_service, NULL, NULL), 0);
-	CHECK_EQ(chime_server_add(s, text, &later_service, NULL, NULL), 0);
-	CHECK_EQ(chime_server_start(s), 0);
+	live_add(s, text, &later_service);
+	live_start(s);
 	struct sockaddr_un at = { .sun_family = AF_UNIX }, own = at;
 	snprintf(at.sun_path, sizeof at.sun_path, "%s/s", test_dir());
 	int fds[3] = { client("127.0.0.1", "127.0.0.1", port_of(s, 0)), client("::1", "::1", port_of(s, 0)),
@@ -419,8 +383,8 @@ TEST(dgram_service_answers_later)
 		CHECK_IN(test_now() - start, 20 * CHIME_MSEC, LIMIT_MS * CHIME_MSEC);
 		close(fds[i]);
 	}
-	WAIT_FOR(stats_of(s).answers == 3);
-	end(&s);
+	WAIT_FOR(live_stats(s).answers == 3);
+	live_end(&s);
 }
 
 /* ---- unix datagrams ---- */
@@ -462,13 +426,13 @@ TEST(unix_dgram_answers_up_to_256_kib)
 	ask(fd, bytes, CHIME_MESSAGE_MAX);
 	CHECK_EQ(send(fd, bytes, CHIME_MESSAGE_MAX + 1, 0), CHIME_MESSAGE_MAX + 1);
 	ask(fd, "next", 4);
-	CHECK_EQ(stats_of(s).dropped_long, 1);
+	CHECK_EQ(live_stats(s).dropped_long, 1);
 	CHECK_EQ(send(nameless, "x", 1, 0), 1);
 	ask(fd, "next", 4);
-	CHECK_EQ(stats_of(s).dropped_source, 1);
+	CHECK_EQ(live_stats(s).dropped_source, 1);
 	close(fd);
 	close(nameless);
-	end(&s);
+	live_end(&s);
 }
 
 /* A sender is answered whose path fills its address to the last byte. */
@@ -483,9 +447,9 @@ TEST(unix_dgram_answers_a_path_of_108_bytes)
 	strcpy(at.sun_path, path);
 	CHECK_EQ(connect(fd, (struct sockaddr *)&at, sizeof at), 0);
 	ask(fd, "i", 1);
-	WAIT_FOR(stats_of(s).answers == 1);
+	WAIT_FOR(live_stats(s).answers == 1);
 	close(fd);
-	end(&s);
+	live_end(&s);
 }
 
 /* Sends from a socket that is not connected: only then does the kernel bound what waits unread there. */
@@ -512,13 +476,14 @@ TEST(unix_dgram_slow_reader_loses_nothing_and_holds_up_nobody)
 		if (i % 50 == 0)
 			ask(fast, text, strlen(text));
 	}
-	WAIT_FOR(stats_of(s).messages == SENT + SENT / 50);
-	CHECK(stats_of(s).queued_bytes > 0);
+	WAIT_FOR(live_stats(s).messages == SENT + SENT / 50);
+	CHECK(live_stats(s).queued_bytes > 0);
 	ask(fast, "still", 5);
 	int64_t start = test_now();
-	uint64_t turns = stats_of(s).workers_turns;
-	WAIT_FOR(stats_of(s).workers_turns >= turns + 20); /* it is tried again, and without spinning: a tick is 8 ms */
-	turns = stats_of(s).workers_turns - turns;
+	uint64_t turns = live_stats(s).workers_turns;
+	WAIT_FOR(live_stats(s).workers_turns >=
+		 turns + 20); /* it is tried again, and without spinning: a tick is 8 ms */
+	turns = live_stats(s).workers_turns - turns;
 	CHECK_IN(turns, 20, (test_now() - start) / (3 * CHIME_MSEC));
 	for (unsigned i = 0; i < SENT; i++) {
 		CHECK(readable(slow, LIMIT_MS));
@@ -527,34 +492,33 @@ TEST(unix_dgram_slow_reader_loses_nothing_and_holds_up_nobody)
 		snprintf(text, sizeof text, "%u", i);
 		CHECK_STR(answer + STAMP, text);
 	}
-	WAIT_FOR(stats_of(s).queued_bytes == 0);
-	CHECK_EQ(stats_of(s).dropped_queue, 0);
+	WAIT_FOR(live_stats(s).queued_bytes == 0);
+	CHECK_EQ(live_stats(s).dropped_queue, 0);
 	close(slow);
 	close(fast);
-	end(&s);
+	live_end(&s);
 }
 
 /* A client that is gone costs its answers and nothing else; one that never reads holds the end up for the grace at most. */
 TEST(unix_dgram_ends_in_spite_of_a_client_that_never_reads)
 {
 	char text[128];
-	const char *endpoint = text;
-	struct chime_server_config config = CHIME_SERVER_CONFIG_INIT;
-	config.workers = 1;
+	struct chime_server_config config = live_config(1);
 	config.grace_ns = 300 * CHIME_MSEC;
 	snprintf(path, sizeof path, "%s/s", test_dir());
 	snprintf(text, sizeof text, "unix+dgram:%s", path);
-	chime_server *s = serve_with(&config, &endpoint, 1);
+	chime_server *s = live_new(&config, text, NULL);
+	live_start(s);
 	int gone = unix_client(true), never = unix_client(true);
 	for (unsigned i = 0; i < 500; i++) {
 		send_apart(gone, "x");
 		send_apart(never, "x");
 	}
-	WAIT_FOR(stats_of(s).messages == 1000);
+	WAIT_FOR(live_stats(s).messages == 1000);
 	close(gone);
 	chime_server_stop(s);
 	CHECK_EQ(chime_server_wait(s, 60 * CHIME_SEC), 0);
-	struct chime_server_stats stats = stats_of(s);
+	struct chime_server_stats stats = live_stats(s);
 	CHECK_EQ(stats.answers + stats.dropped_queue, 1000);
 	CHECK(stats.dropped_queue > 100);
 	CHECK_EQ(stats.queued_bytes, 0);
