@@ -15,6 +15,29 @@ static bool is_open(int fd)
 	return fcntl(fd, F_GETFD) >= 0;
 }
 
+/* A receive that waits in a thread of its own. */
+static void receive_begins(struct stuck *k, struct stuck_thread *t)
+{
+	*k = (struct stuck){ 0 };
+	stuck_make_stream(k);
+	stuck_thread_start(t, &stuck_calls[0], k);
+}
+
+/* It waits still, and gets what comes. */
+static void receive_ends(struct stuck *k, struct stuck_thread *t)
+{
+	stuck_send_five(k);
+	CHECK_EQ(stuck_thread_end(t), 5);
+	stuck_free(k);
+}
+
+static void child_ends_well(pid_t pid)
+{
+	int status = -1;
+	CHECK_EQ(waitpid(pid, &status, 0), pid);
+	CHECK_EQ(status, 0);
+}
+
 static void close_each(int64_t limit)
 {
 	FOR_EACH_CALL(c)
@@ -107,11 +130,9 @@ TEST(shutdown_wakes_a_receiver)
 /* A child that closes its copy of the handle leaves its parent waiting, asleep; its own descriptor is closed. */
 TEST(close_in_a_child_leaves_the_parent_waiting)
 {
-	struct stuck k = { 0 };
+	struct stuck k;
 	struct stuck_thread t;
-	int status;
-	stuck_make_stream(&k);
-	stuck_thread_start(&t, &stuck_calls[0], &k);
+	receive_begins(&k, &t);
 	pid_t pid = fork();
 	if (pid == 0) {
 		int fd = chime_fileno(k.s), wake = atomic_load(&k.s->wake), failed = 0;
@@ -124,25 +145,20 @@ TEST(close_in_a_child_leaves_the_parent_waiting)
 		failed |= is_open(wake);
 		_exit(failed);
 	}
-	waitpid(pid, &status, 0);
-	CHECK_EQ(status, 0);
+	child_ends_well(pid);
 	struct pollfd p = { atomic_load(&k.s->wake), POLLIN, 0 };
 	CHECK_EQ(poll(&p, 1, 0), 0); /* nobody woke it */
 	CHECK_EQ(chime_set_timeout(k.s, CHIME_FOREVER), 0);
-	stuck_send_five(&k);
-	CHECK_EQ(stuck_thread_end(&t), 5);
-	stuck_free(&k);
+	receive_ends(&k, &t);
 }
 
 /* So it is when that is the child's first call. A detached descriptor is the child's. */
 TEST(first_call_of_a_child_ends_its_handle)
 {
 	for (int way = 0; way < 3; way++) {
-		struct stuck k = { 0 };
+		struct stuck k;
 		struct stuck_thread t;
-		int status;
-		stuck_make_stream(&k);
-		stuck_thread_start(&t, &stuck_calls[0], &k);
+		receive_begins(&k, &t);
 		pid_t pid = fork();
 		if (pid == 0) {
 			int fd = chime_fileno(k.s), wake = atomic_load(&k.s->wake), failed = 0;
@@ -154,36 +170,28 @@ TEST(first_call_of_a_child_ends_its_handle)
 				failed |= chime_detach(k.s) != fd;
 			_exit(failed | is_open(wake) | (is_open(fd) != (way == 2)));
 		}
-		waitpid(pid, &status, 0);
-		CHECK_EQ(status, 0);
-		stuck_send_five(&k);
-		CHECK_EQ(stuck_thread_end(&t), 5);
-		stuck_free(&k);
+		child_ends_well(pid);
+		receive_ends(&k, &t);
 	}
 }
 
 /* A child that fork handlers never saw does wake the parent: its thread sleeps again, and does not spin. */
 TEST(close_in_an_unseen_child_is_calmed)
 {
-	struct stuck k = { 0 };
+	struct stuck k;
 	struct stuck_thread t;
-	int status;
-	stuck_make_stream(&k);
-	stuck_thread_start(&t, &stuck_calls[0], &k);
+	receive_begins(&k, &t);
 	pid_t pid = _Fork();
 	if (pid == 0) {
 		chime_close(k.s);
 		_exit(0);
 	}
-	waitpid(pid, &status, 0);
-	CHECK_EQ(status, 0);
+	child_ends_well(pid);
 	for (int seen = 0; seen < 5; usleep(1000)) {
 		struct pollfd p = { atomic_load(&k.s->wake), POLLIN, 0 };
 		seen = poll(&p, 1, 0) == 0 && test_asleep(t.tid) ? seen + 1 : 0;
 	}
-	stuck_send_five(&k);
-	CHECK_EQ(stuck_thread_end(&t), 5);
-	stuck_free(&k);
+	receive_ends(&k, &t);
 }
 
 static void closed_with_so_many(rlim_t descriptors)
@@ -464,7 +472,6 @@ TEST(wake_descriptor_is_made_late_and_closed)
 TEST(closed_with_a_call_under_way)
 {
 	struct stuck k = { 0 };
-	int status = -1;
 	stuck_make_udp(&k);
 	int fd = chime__sock_enter(k.s);
 	CHECK_EQ(chime_close(k.s), 0);
@@ -478,8 +485,7 @@ TEST(closed_with_a_call_under_way)
 		chime_free(&k.s); /* the call is none of the child's: nothing keeps it from the end */
 		_exit(failed | is_open(fd));
 	}
-	CHECK_EQ(waitpid(pid, &status, 0), pid);
-	CHECK_EQ(status, 0);
+	child_ends_well(pid);
 	chime__sock_leave(k.s);
 	CHECK(!is_open(fd));
 	stuck_free(&k);
@@ -491,7 +497,6 @@ TEST(locks_of_the_parent_bind_no_child)
 	struct stuck k = { 0 };
 	chime_addr at;
 	char text[256];
-	int status = -1;
 	stuck_make_listener(&k);
 	STUCK_OK(chime_connect(k.peer, &k.at));
 	STUCK_OK(chime_set_timeout(k.s, 30 * CHIME_SEC));
@@ -506,8 +511,7 @@ TEST(locks_of_the_parent_bind_no_child)
 			_exit(1);
 		_exit(chime_bind(k.s, &at) != -EINVAL || chime_last_error(k.s, text, sizeof text) == 0);
 	}
-	CHECK_EQ(waitpid(pid, &status, 0), pid);
-	CHECK_EQ(status, 0);
+	child_ends_well(pid);
 	pthread_mutex_unlock(&k.s->accept_lock);
 	pthread_mutex_unlock(&k.s->about_lock);
 	stuck_free(&k);
