@@ -1,4 +1,5 @@
 /* Control messages, built and read by copying: the buffer may have any size, any alignment, any content. */
+#include "net/newer.h"
 #include "net/sock.h"
 
 #include <chime/msg.h>
@@ -11,20 +12,6 @@
 #include <unistd.h>
 
 #define HEAD CMSG_LEN(0)
-
-/* Newer than the C library's headers. */
-#ifndef SCM_PIDFD
-#define SCM_PIDFD 4
-#endif
-#ifndef SCM_TXTIME
-#define SCM_TXTIME SO_TXTIME
-#endif
-#ifndef UDP_SEGMENT
-#define UDP_SEGMENT 103
-#endif
-#ifndef UDP_GRO
-#define UDP_GRO 104
-#endif
 
 ssize_t chime_control_len(size_t len)
 {

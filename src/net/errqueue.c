@@ -1,4 +1,5 @@
 /* Time stamps of the kernel, and the error queue that tells transmit stamps, zero-copy completions and errors. */
+#include "net/newer.h"
 #include "net/sock.h"
 
 #include <chime/errqueue.h>
@@ -10,9 +11,6 @@
 #include <poll.h>
 #include <string.h>
 
-#ifndef MSG_ZEROCOPY
-#define MSG_ZEROCOPY 0x4000000
-#endif
 /* Newer than some headers: Linux 6.2. */
 #define OPT_ID_TCP (1 << 16) /* SOF_TIMESTAMPING_OPT_ID_TCP */
 

@@ -1,5 +1,6 @@
 /* Many messages in one system call: recvmmsg and sendmmsg, and the kernel's cutting and joining of UDP datagrams. */
 #include "net/came.h"
+#include "net/newer.h"
 #include "net/sock.h"
 
 #include <chime/msg.h>
@@ -10,10 +11,6 @@
 #include <string.h>
 
 #define BATCH 64 /* messages whose headers stand on the stack */
-
-#ifndef UDP_GRO
-#define UDP_GRO 104
-#endif
 
 struct many {
 	struct chime_packet *p;

@@ -1,6 +1,7 @@
 /* Socket options by name: one table, and values as numbers and as text. */
 #include <chime/opt.h>
 
+#include "net/newer.h"
 #include "net/text.h"
 
 #include <errno.h>
@@ -12,26 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/time.h>
-
-/* Newer than the C library's headers. */
-#ifndef SOL_UDP
-#define SOL_UDP 17
-#endif
-#ifndef UDP_SEGMENT
-#define UDP_SEGMENT 103
-#endif
-#ifndef UDP_GRO
-#define UDP_GRO 104
-#endif
-#ifndef UDP_CORK
-#define UDP_CORK 1
-#endif
-#ifndef IP_BIND_ADDRESS_NO_PORT
-#define IP_BIND_ADDRESS_NO_PORT 24
-#endif
-#ifndef IP_LOCAL_PORT_RANGE
-#define IP_LOCAL_PORT_RANGE 51
-#endif
 
 #define IP4 CHIME_OPT_IP4
 #define IP6 CHIME_OPT_IP6
