@@ -195,6 +195,19 @@ static bool looks_numeric(const char *p, const char *end)
 	return any;
 }
 
+/* An address of that family in its numeric form, without a scope. */
+static bool is_numeric(int family, const char *p, const char *end)
+{
+	char text[INET6_ADDRSTRLEN];
+	struct in6_addr any; /* room for either */
+	size_t len = (size_t)(end - p);
+	if (len >= sizeof text)
+		return false;
+	memcpy(text, p, len);
+	text[len] = 0;
+	return inet_pton(family, text, &any) == 1;
+}
+
 static int check_name(struct reader *r, const char *p, const char *end)
 {
 	const char *label = p;
@@ -210,14 +223,7 @@ static int check_name(struct reader *r, const char *p, const char *end)
 	if (end - p - (end[-1] == '.') > 253)
 		return reader_bad(r, -ENAMETOOLONG, p, "expected a host of at most 253 bytes");
 	if (looks_numeric(p, end)) {
-		char number[INET_ADDRSTRLEN];
-		struct in_addr in;
-		size_t len = (size_t)(end - p);
-		if (len < sizeof number) {
-			memcpy(number, p, len);
-			number[len] = 0;
-		}
-		if (len >= sizeof number || inet_pton(AF_INET, number, &in) != 1)
+		if (!is_numeric(AF_INET, p, end))
 			return reader_bad(r, CHIME_ESYNTAX, p,
 					  "expected an IPv4 address of four numbers from 0 to 255, such as 192.0.2.1");
 		if (r->e->family == AF_INET6)
@@ -242,15 +248,8 @@ static int check_name(struct reader *r, const char *p, const char *end)
 static int check_ipv6(struct reader *r, const char *p, const char *end)
 {
 	const char *scope = reader_find(p, end, '%');
-	char number[INET6_ADDRSTRLEN];
-	struct in6_addr in6;
-	size_t len = (size_t)(scope - p);
 
-	if (len < sizeof number) {
-		memcpy(number, p, len);
-		number[len] = 0;
-	}
-	if (len >= sizeof number || inet_pton(AF_INET6, number, &in6) != 1)
+	if (!is_numeric(AF_INET6, p, scope))
 		return reader_bad(r, CHIME_ESYNTAX, p, "expected an IPv6 address in the brackets, such as [::1]");
 	if (scope < end) {
 		scope++;
