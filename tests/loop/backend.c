@@ -1,14 +1,12 @@
 /* What holds on every backend of the kernel and is of the kernel only: descriptors, hang-ups, threads. The table: conform_*.c. */
 #include "loop/each_backend.h"
 
-#include "loop/loop.h"
+#include "loop/turn.h"
 
 #include <poll.h>
 #include <pthread.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-static struct loop lp;
 
 /* What an operation has reported. */
 struct seen {
@@ -31,15 +29,6 @@ static void start(struct seen *s, int fd, enum op_kind kind)
 	*s = (struct seen){ .op = { .done = on_done, .fd = fd, .kind = (uint8_t)kind } };
 	CHECK_EQ(op_submit(&lp, &s->op), 0);
 }
-
-/* Turns until cond, not for ever. */
-#define TURN_UNTIL(cond)                                                                                               \
-	do {                                                                                                           \
-		int64_t end_ = test_now() + 50 * CHIME_SEC;                                                            \
-		while (!(cond) && test_now() < end_)                                                                   \
-			CHECK_EQ(chime__loop_turn(&lp, 10 * CHIME_MSEC), 0);                                           \
-		CHECK(cond);                                                                                           \
-	} while (0)
 
 /* A few turns in which nothing is expected. */
 static void turn(int n)

@@ -2,7 +2,7 @@
 #include "loop/each_backend.h"
 
 #include "loop/backend/ready.h"
-#include "loop/loop.h"
+#include "loop/turn.h"
 
 #include <chime/service.h>
 #include <errno.h>
@@ -11,8 +11,6 @@
 
 #define STREAMS 40
 #define MUCH CHIME_INPUT_MAX
-
-static struct loop lp;
 
 static struct stream {
 	struct op op; /* first */
@@ -56,14 +54,6 @@ static void start(struct stream *s)
 	s->op.kind = OP_RECV;
 	CHECK_EQ(op_submit(&lp, &s->op), 0);
 }
-
-#define TURN_UNTIL(cond)                                                                                               \
-	do {                                                                                                           \
-		int64_t end_ = test_now() + 50000000000ll;                                                             \
-		while (!(cond) && test_now() < end_)                                                                   \
-			CHECK_EQ(chime__loop_turn(&lp, 10 * CHIME_MSEC), 0);                                           \
-		CHECK(cond);                                                                                           \
-	} while (0)
 
 static void write_all(void)
 {

@@ -1,7 +1,5 @@
 /* What only io_uring can do to us: no buffer left, more completions than fit, bytes after a cancel. */
-#include "runner/test.h"
-
-#include "loop/loop.h"
+#include "loop/turn.h"
 
 #include <chime/error.h>
 #include <errno.h>
@@ -12,7 +10,6 @@
 
 #define KEEP 4096
 
-static struct loop lp;
 static struct buf *kept[KEEP];
 static unsigned kept_n, reports, ends, cancelled;
 static size_t total;
@@ -89,14 +86,6 @@ static void write_all(struct pairs *p)
 	for (unsigned i = 0; i < p->n; i++)
 		CHECK_EQ(write(p->fds[i][1], "xxx", 3), 3);
 }
-
-#define TURN_UNTIL(cond)                                                                                               \
-	do {                                                                                                           \
-		int64_t end_ = test_now() + 50000000000ll;                                                             \
-		while (!(cond) && test_now() < end_)                                                                   \
-			CHECK_EQ(chime__loop_turn(&lp, 10 * CHIME_MSEC), 0);                                           \
-		CHECK(cond);                                                                                           \
-	} while (0)
 
 static void close_pairs(struct pairs *p)
 {
