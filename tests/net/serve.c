@@ -41,6 +41,18 @@ static unsigned backlog_of(chime_sock *l)
 	return info.tcpi_sacked;
 }
 
+/* The kernel is told what was said, and 0 for less. */
+TEST(listen_says_how_many_may_wait)
+{
+	chime_sock *l;
+	CHECK_EQ(chime_open(&l, AF_INET, SOCK_STREAM, 0), 0);
+	CHECK_EQ(chime_listen(l, 7), 0);
+	CHECK_EQ(backlog_of(l), 7);
+	CHECK_EQ(chime_listen(l, -3), 0);
+	CHECK_EQ(backlog_of(l), 0);
+	chime_free(&l);
+}
+
 /* As many may wait as was said, or Python's number. */
 TEST(server_has_the_backlog_that_was_said)
 {

@@ -842,27 +842,6 @@ TEST(listen_takes_a_negative_backlog)
 	chime_free(&l);
 }
 
-/* The kernel tells a listener's backlog where a connection has something else. */
-static unsigned backlog_of(chime_sock *l)
-{
-	struct tcp_info info = { 0 };
-	socklen_t len = sizeof info;
-	CHECK_EQ(chime_getsockopt(l, IPPROTO_TCP, TCP_INFO, &info, &len), 0);
-	return info.tcpi_sacked;
-}
-
-/* The kernel is told what was said, and 0 for less. */
-TEST(listen_says_how_many_may_wait)
-{
-	chime_sock *l;
-	CHECK_EQ(chime_open(&l, AF_INET, SOCK_STREAM, 0), 0);
-	CHECK_EQ(chime_listen(l, 7), 0);
-	CHECK_EQ(backlog_of(l), 7);
-	CHECK_EQ(chime_listen(l, -3), 0);
-	CHECK_EQ(backlog_of(l), 0);
-	chime_free(&l);
-}
-
 /* What close(2) says is reported, once, and the handle is closed all the same. */
 TEST(close_reports_what_close_says)
 {
