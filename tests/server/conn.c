@@ -114,11 +114,9 @@ TEST(peer_that_does_not_read_is_not_read_from)
 	static unsigned char bytes[1 << 20], got[1 << 20];
 	size_t back = 0;
 	rig_init(&r, "echo");
-	rig_start(&r);
-	r.sim.window = 1000;
+	int p = rig_start_narrow(&r, 1000);
 	for (size_t i = 0; i < sizeof bytes; i++)
 		bytes[i] = (unsigned char)(i * 31);
-	int p = rig_peer(&r);
 	sim_write(&r.sim, p, bytes, sizeof bytes);
 	rig_turns(&r);
 	CHECK_IN(sim_unread(&r.sim, p), sizeof bytes - 2 * CHIME_INPUT_MAX, sizeof bytes);
@@ -140,10 +138,8 @@ TEST(half_closed_peer_gets_every_answer)
 	static unsigned char bytes[100000], got[200000];
 	size_t back = 0;
 	rig_init(&r, "echo");
-	rig_start(&r);
-	r.sim.window = 1000;
+	int p = rig_start_narrow(&r, 1000);
 	memset(bytes, 'x', sizeof bytes);
-	int p = rig_peer(&r);
 	sim_write(&r.sim, p, bytes, sizeof bytes);
 	sim_end(&r.sim, p);
 	rig_turns(&r);
@@ -257,9 +253,7 @@ TEST(stalled_peer_is_ended)
 	char bytes[60000] = { 0 };
 	rig_init(&r, "echo");
 	r.server.config.stall_timeout_ns = 60 * CHIME_SEC;
-	rig_start(&r);
-	r.sim.window = 1000;
-	int dead = rig_peer(&r), slow = rig_peer(&r);
+	int dead = rig_start_narrow(&r, 1000), slow = rig_peer(&r);
 	sim_write(&r.sim, dead, bytes, sizeof bytes);
 	sim_write(&r.sim, slow, bytes, sizeof bytes);
 	for (int s = 0; s < 58; s++) {
@@ -281,9 +275,7 @@ TEST(standing_still_makes_no_peer_stalled)
 	char bytes[3000] = { 0 };
 	rig_init(&r, "echo");
 	r.server.config.stall_timeout_ns = 10 * CHIME_SEC;
-	rig_start(&r);
-	r.sim.window = 1000;
-	int p = rig_peer(&r);
+	int p = rig_start_narrow(&r, 1000);
 	sim_write(&r.sim, p, bytes, 2000);
 	r.sim.weather.delay = 1000;
 	r.sim.weather.delay_ns = 1000 * CHIME_SEC; /* until the server notices that there is room */

@@ -70,10 +70,8 @@ TEST(what_was_received_is_answered_then_the_end)
 	struct rig r;
 	static char bytes[200000], got[400000];
 	rig_init(&r, "echo");
-	rig_start(&r);
-	r.sim.window = 5000;
+	int p = rig_start_narrow(&r, 5000);
 	memset(bytes, 'x', sizeof bytes);
-	int p = rig_peer(&r);
 	sim_write(&r.sim, p, bytes, sizeof bytes);
 	rig_stop(&r);
 	size_t back = 0;
@@ -121,9 +119,7 @@ TEST(grace_cuts_off)
 	struct rig r;
 	char bytes[60000] = { 0 };
 	rig_init(&r, "echo");
-	rig_start(&r);
-	r.sim.window = 1000;
-	int p = rig_peer(&r);
+	int p = rig_start_narrow(&r, 1000);
 	sim_write(&r.sim, p, bytes, sizeof bytes);
 	rig_turns(&r);
 	rig_stop(&r);
@@ -143,9 +139,7 @@ TEST(second_stop_ends_at_once)
 	struct rig r;
 	char bytes[60000] = { 0 };
 	rig_init(&r, "echo");
-	rig_start(&r);
-	r.sim.window = 1000;
-	int p = rig_peer(&r);
+	int p = rig_start_narrow(&r, 1000);
 	sim_write(&r.sim, p, bytes, sizeof bytes);
 	rig_stop(&r);
 	CHECK_EQ(rig_turns(&r), 1);

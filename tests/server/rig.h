@@ -83,6 +83,14 @@ static inline int rig_peer(struct rig *r)
 	return peer;
 }
 
+/* Starts, with a peer that takes window bytes at a time, and the next ones when it has read. */
+static inline int rig_start_narrow(struct rig *r, size_t window)
+{
+	rig_start(r);
+	r->sim.window = window;
+	return rig_peer(r);
+}
+
 /* All must have ended; nothing may be left. */
 static inline void rig_fini(struct rig *r)
 {
