@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -76,6 +77,13 @@ TEST(stream_calls)
 	each_stream_call(5 * CHIME_SEC);
 }
 
+/* What was sent is on its way until then. */
+static void await_datagram(const chime_sock *s)
+{
+	struct pollfd p = { chime_fileno(s), POLLIN, 0 };
+	CHECK_EQ(poll(&p, 1, 50000), 1);
+}
+
 static void each_datagram_call(int64_t limit)
 {
 	char b[2][3000] = { "one", "two" };
@@ -93,14 +101,17 @@ static void each_datagram_call(int64_t limit)
 	}
 	FREE_OF_IT(chime_getsockname(p[1], &at));
 	FREE_OF_IT(chime_sendto(p[0], b[0], 3, 0, &at));
+	await_datagram(p[1]);
 	FREE_OF_IT(chime_recvfrom(p[1], b[1], 3, 0, &from));
 	FREE_OF_IT(chime_connect(p[0], &at));
 	FREE_OF_IT(chime_getpeername(p[0], &from));
 	FREE_OF_IT(chime_send_many(p[0], many, 2, 0));
+	await_datagram(p[1]);
 	FREE_OF_IT(chime_recv_many(p[1], many, 2, 0));
 	if (chime_timestamping(p[1], CHIME_STAMP_RX) == 0) {
 		FREE_OF_IT(chime_timestamping(p[0], CHIME_STAMP_TX));
 		FREE_OF_IT(chime_send(p[0], "x", 1, 0));
+		await_datagram(p[1]);
 		FREE_OF_IT(chime_recv_stamped(p[1], b[0], 10, 0, &stamps, &from));
 		struct chime_queued q;
 		if (limit != 0)
@@ -108,9 +119,11 @@ static void each_datagram_call(int64_t limit)
 	}
 	FREE_OF_IT(chime_send_segments(p[0], b[0], 3000, 1000, 0, NULL));
 	FREE_OF_IT(chime_set_gro(p[1], true));
+	await_datagram(p[1]);
 	FREE_OF_IT(chime_recv_segments(p[1], b[0], sizeof b, &size, 0, &from));
 	int returned;
 	FREE_OF_IT(chime_send(p[0], b[0], 3, 0));
+	await_datagram(p[1]);
 	FREE_OF_IT(chime_tipc_recv(p[1], b[0], sizeof b[0], &from, &returned));
 	if (chime_setsockopt_int(p[0], SOL_SOCKET, SO_ZEROCOPY, 1) == 0)
 		FREE_OF_IT(chime_send_zerocopy(p[0], b[0], 3, 0));

@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <net/if.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <stdlib.h>
 
 static const struct {
@@ -220,6 +221,8 @@ TEST(errors_by_name)
 	chime_free(&gone);
 	CHECK_EQ(chime_connect(s, &at), 0);
 	CHECK_EQ(chime_send(s, "x", 1, 0), 1);
+	struct pollfd refused = { chime_fileno(s), 0, 0 };
+	CHECK_EQ(poll(&refused, 1, 50000), 1);
 	CHECK_IN(chime_opt_get_text(s, chime_opt_find("SO_ERROR"), text, sizeof text), 1, 31);
 	CHECK_STR(text, "ECONNREFUSED");
 	CHECK_EQ(chime_opt_set_text(s, chime_opt_find("TCP_NODELAY"), "yes"), -ENOPROTOOPT);

@@ -73,14 +73,15 @@ static inline void stuck_make_seqpacket(struct stuck *k)
 	stuck_pair(k, SOCK_SEQPACKET);
 }
 
+/* The one that waits is the accepted one: it has not waited before, as the other may have for its connection. */
 static inline void stuck_make_tcp(struct stuck *k)
 {
 	chime_sock *l;
 	STUCK_OK(chime_create_server(&l, AF_INET, "127.0.0.1", 0, -1, false, false));
 	STUCK_OK(chime_getsockname(l, &k->at));
-	STUCK_OK(chime_open(&k->s, AF_INET, SOCK_STREAM, 0));
-	STUCK_OK(chime_connect(k->s, &k->at));
-	STUCK_OK(chime_accept(l, &k->peer, NULL));
+	STUCK_OK(chime_open(&k->peer, AF_INET, SOCK_STREAM, 0));
+	STUCK_OK(chime_connect(k->peer, &k->at));
+	STUCK_OK(chime_accept(l, &k->s, NULL));
 	chime_free(&l);
 }
 

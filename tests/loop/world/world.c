@@ -333,6 +333,11 @@ int world_peer(chime_addr *at)
 
 /* ---- what goes to and fro ---- */
 
+bool world_at_once(void)
+{
+	return simulated || kind->family == AF_UNIX || kind->family == AF_TIPC;
+}
+
 void world_narrow(int fd, int peer)
 {
 	int room = 16384;

@@ -115,6 +115,8 @@ void world_place_gone(int place);
 /* A datagram peer with an address. */
 int world_peer(chime_addr *at);
 
+/* Whether what a peer does is there when the call returns: a network, be it the loopback, brings it when it gets to it. */
+bool world_at_once(void);
 /* Little room for what goes to the peer, and no more of it by itself. */
 void world_narrow(int fd, int peer);
 void world_put(int peer, const void *bytes, size_t len);
