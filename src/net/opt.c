@@ -327,7 +327,7 @@ static int read_time(const struct chime_opt *o, const char *text, int64_t *out)
 		*out = CHIME_FOREVER;
 		return 0;
 	}
-	if (*text == '-') {
+	if (*text == '-' && o->type != CHIME_OPT_LINGER) { /* seconds that stand for something, as with TCP_LINGER2 */
 		int err = read_number(text, INT64_MAX, out);
 		if (err == 0 && __builtin_mul_overflow(*out, unit_of(o), out))
 			err = -ERANGE;

@@ -170,6 +170,71 @@ TEST(values_that_are_set_are_read_back)
 	}
 }
 
+/* Flags have four words for each side. */
+TEST(flags_by_their_words)
+{
+	static const char *const words[] = { "no", "yes", "off", "on", "false", "true", "0", "1" };
+	const struct chime_opt *o = chime_opt_find("SO_KEEPALIVE");
+	chime_sock *s;
+	int64_t value;
+	CHECK_EQ(chime_open(&s, AF_INET, SOCK_STREAM, 0), 0);
+	for (int i = 0; i < 8; i++) {
+		print_message("%s\n", words[i]);
+		CHECK_EQ(chime_opt_set(s, o, i % 2 == 0), 0); /* the other one */
+		CHECK_EQ(chime_opt_set_text(s, o, words[i]), 0);
+		CHECK_EQ(chime_opt_get(s, o, &value), 0);
+		CHECK_EQ(value, i % 2);
+	}
+	CHECK_EQ(chime_opt_set_text(s, o, "onn"), CHIME_ESYNTAX);
+	chime_free(&s);
+}
+
+/* A time too short for the option's unit is rounded up: the least does not become none, which is no limit. */
+TEST(least_times_are_rounded_up)
+{
+	const struct chime_opt *receive = chime_opt_find("SO_RCVTIMEO"), *linger2 = chime_opt_find("TCP_LINGER2");
+	chime_sock *s;
+	int64_t value = 0;
+	CHECK_EQ(chime_open(&s, AF_INET, SOCK_STREAM, 0), 0);
+	CHECK_EQ(chime_opt_set(s, receive, 1), 0);
+	CHECK_EQ(chime_opt_get(s, receive, &value), 0);
+	CHECK_IN(value, 1, CHIME_SEC / 10);
+	int err = chime_opt_set(s, linger2, -CHIME_SEC / 2); /* up is 0: the system's own time, and not a second */
+	if (err != -ENOPROTOOPT) {
+		CHECK_EQ(err, 0);
+		CHECK_EQ(chime_opt_get(s, linger2, &value), 0);
+		CHECK_NE(value, CHIME_SEC);
+	}
+	chime_free(&s);
+}
+
+/* What is out of range is so however far: no number comes in again at the other end. "forever" is no time here, though one number means it. */
+TEST(texts_far_out_of_range)
+{
+	static const struct {
+		const char *name, *text;
+		int code;
+	} rows[] = {
+		{ "SO_MAX_PACING_RATE", "-18446744073709551615", -ERANGE },
+		{ "SO_MAX_PACING_RATE", "-9223372036854775808", -ERANGE },
+		{ "TCP_LINGER2", "-9223372036854775807", -ERANGE },
+		{ "TCP_LINGER2", "-2", -ERANGE },
+		{ "TCP_LINGER2", "forever", CHIME_ESYNTAX },
+		{ "SO_LINGER", "forever", CHIME_ESYNTAX },
+		{ "SO_LINGER", "-1", CHIME_ESYNTAX },
+		{ "SO_RCVTIMEO", "off", CHIME_ESYNTAX },
+		{ "SO_RCVTIMEO", "forever", CHIME_ESYNTAX },
+		{ "TCP_KEEPCNT", "18446744073709551617", -ERANGE },
+	};
+	chime_sock *s;
+	CHECK_EQ(chime_open(&s, AF_INET, SOCK_STREAM, 0), 0);
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		print_message("%s=%s\n", rows[i].name, rows[i].text);
+		CHECK_EQ(chime_opt_set_text(s, chime_opt_find(rows[i].name), rows[i].text), rows[i].code);
+	}
+	chime_free(&s);
+}
+
 /* Texts have a length, and one byte more is refused before the kernel is asked: it might cut it. */
 TEST(texts_have_a_length)
 {
@@ -196,11 +261,35 @@ TEST(rows_are_found)
 		CHECK(o->get);
 		CHECK(!o->set || o->min <= o->max);
 	}
+	CHECK_STR(chime_opt_level_name(SOL_SOCKET), "SOL_SOCKET");
+	CHECK_STR(chime_opt_level_name(IPPROTO_IP), "IPPROTO_IP");
+	CHECK_STR(chime_opt_level_name(IPPROTO_IPV6), "IPPROTO_IPV6");
+	CHECK_STR(chime_opt_level_name(IPPROTO_TCP), "IPPROTO_TCP");
+	CHECK_STR(chime_opt_level_name(IPPROTO_UDP), "IPPROTO_UDP");
 	CHECK_PTR(chime_opt_find("SO_RCVBU"), NULL);
 	CHECK_PTR(chime_opt_find(""), NULL);
 	CHECK_PTR(chime_opt_find_number(SOL_SOCKET, 99999), NULL);
 	CHECK_PTR(chime_opt_level_name(99999), NULL);
 	CHECK_EQ(chime_opt_find("TCP_NODELAY")->option, TCP_NODELAY);
+}
+
+/* What the kernel alone decides can be read only; all else can be set. Marks are 32 bits, of any kind. */
+TEST(rows_that_can_be_set)
+{
+	static const char *const reads[] = { "SO_ACCEPTCONN", "SO_COOKIE",   "SO_DOMAIN",
+					     "SO_ERROR",      "SO_PROTOCOL", "SO_TYPE" };
+	unsigned found = 0;
+	for (const struct chime_opt *o = chime_opt_table(); o->name; o++) {
+		bool fixed = false;
+		for (size_t i = 0; i < sizeof reads / sizeof *reads; i++)
+			fixed = fixed || !strcmp(reads[i], o->name);
+		print_message("%s\n", o->name);
+		CHECK_EQ(o->set, !fixed);
+		found += fixed;
+	}
+	CHECK_EQ(found, sizeof reads / sizeof *reads);
+	CHECK_EQ(chime_opt_find("SO_MARK")->min, INT_MIN);
+	CHECK_EQ(chime_opt_find("SO_MARK")->max, INT_MAX);
 }
 
 /* SO_ERROR is told by its name; an option of another family gives the kernel's answer. */
