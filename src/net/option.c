@@ -100,7 +100,7 @@ static void explain(const struct chime_option *o, char *why, size_t size)
 		break;
 	case CHIME_OPTION_DURATION:
 		chime_duration_print(o->min, low, sizeof low);
-		chime_duration_print(o->max == CHIME_FOREVER ? INT64_MAX : o->max, high, sizeof high);
+		chime_duration_print(o->max, high, sizeof high);
 		chime__text_str(&t, "a time, such as 250ms or 10s");
 		if (o->max == CHIME_FOREVER) {
 			chime__text_str(&t, ", of at least ");

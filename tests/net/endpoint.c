@@ -81,6 +81,7 @@ static const char *const good[][2] = {
 	{ "sctp+seqpacket6://h:1?udp=9899", "sctp+seqpacket6://h:1?udp=9899" },
 	{ "tls://h:443", "tls://h:443" },
 	{ "rds://192.0.2.1:1", "rds://192.0.2.1:1" },
+	{ "rds://*:1", "rds://*:1" },
 	{ "rdm://h:1?udp=1", "rdm://h:1?udp=1" },
 	{ "icmp://192.0.2.1", "icmp://192.0.2.1" },
 	{ "icmp6://[::1]", "icmp6://[::1]" },
@@ -210,6 +211,9 @@ static const struct {
 	{ "./x?mode=0600", CHIME_ESYNTAX, 0, "expected a scheme, such as unix:./x?mode=0600" },
 	{ "@name", CHIME_ESYNTAX, 0, "expected a scheme, such as unix:@name" },
 	{ "a b", CHIME_ESYNTAX, 0, "expected a scheme, such as tcp://127.0.0.1:9999" },
+	{ "/a b", CHIME_ESYNTAX, 0, "expected a scheme, such as tcp://127.0.0.1:9999" },
+	{ "/\x1b[31m", CHIME_ESYNTAX, 0, "expected a scheme, such as tcp://127.0.0.1:9999" },
+	{ "tipcs:*", CHIME_ESYNTAX, 0, "expected a scheme, such as tcp://127.0.0.1:9999" },
 	{ "\x1b[31m:1", CHIME_ESYNTAX, 0, "expected a scheme, such as tcp://127.0.0.1:9999" },
 	{ " tcp://h:1", CHIME_ESYNTAX, 0, "expected a scheme, such as tcp://127.0.0.1:9999" },
 	{ "echo=h:1", CHIME_ESYNTAX, 5, "expected a scheme, such as tcp://h:1" },
@@ -250,6 +254,8 @@ static const struct {
 	{ "tcp://[1:2:3:4:5:6:7:8:9]:1", CHIME_ESYNTAX, 7, "expected an IPv6 address in the brackets, such as [::1]" },
 	{ "tcp://[fe80::1%]:1", CHIME_ESYNTAX, 15, "expected an interface's name or number after '%'" },
 	{ "tcp://[fe80::1%e h]:1", CHIME_ESYNTAX, 16, "expected an interface's name or number after '%'" },
+	{ "tcp://[fe80::1%e\x7f]:1", CHIME_ESYNTAX, 16, "expected an interface's name or number after '%'" },
+	{ "tcp://[fe80::1%e\xc3\xa4]:1", CHIME_ESYNTAX, 16, "expected an interface's name or number after '%'" },
 	{ "tcp://[fe80::1%4294967296]:1", -ERANGE, 15, "expected an interface's number from 0 to 4294967295" },
 	{ "tcp://[fe80::1%abcdefghijklmnop]:1", -ENAMETOOLONG, 15, "expected an interface's name of at most 15 bytes" },
 	{ "tcp://::1:80", CHIME_ESYNTAX, 6, "expected an IPv6 address in brackets, as in [::1]:80" },
@@ -265,6 +271,7 @@ static const struct {
 	{ "tcp://0x7f.1:1", CHIME_ESYNTAX, 6, QUAD },
 	{ "tcp://0X7F000001:1", CHIME_ESYNTAX, 6, QUAD },
 	{ "tcp://1..2:1", CHIME_ESYNTAX, 6, QUAD },
+	{ "tcp://1..:1", CHIME_ESYNTAX, 6, QUAD },
 	{ "tcp://111111111111111111111:1", CHIME_ESYNTAX, 6, QUAD },
 	{ "tcp://a..b:1", CHIME_ESYNTAX, 8, "expected a letter or digit: a part of the host is empty" },
 	{ "tcp://.a:1", CHIME_ESYNTAX, 6, "expected a letter or digit: a part of the host is empty" },
@@ -292,6 +299,7 @@ static const struct {
 	{ "tcp://h:99999999999999999999999999", -ERANGE, 8, PORT },
 	{ "tcp://h:1/", CHIME_ESYNTAX, 9, "expected the end or '?', not '/', after the port" },
 	{ "tcp://h:1/?backlog=1", CHIME_ESYNTAX, 9, "expected the end or '?', not '/', after the port" },
+	{ "tcp://h:1/a:b", CHIME_ESYNTAX, 9, "expected the end or '?', not '/', after the port" },
 	{ "icmp://h:1", CHIME_ESYNTAX, 8, "expected the end or '?' after the host: icmp has no ports" },
 	{ "icmp://h/", CHIME_ESYNTAX, 8, "expected the end or '?' after the host: icmp has no ports" },
 	{ "ip://h", CHIME_ESYNTAX, 6, "expected '/' and a protocol's number from 0 to 255" },
@@ -340,10 +348,12 @@ static const struct {
 	{ "fd://", CHIME_ESYNTAX, 5, "expected a descriptor's number or name" },
 	{ "fd://03", CHIME_ESYNTAX, 5, "expected a descriptor's number from 0 to 2147483647" },
 	{ "fd://-1", CHIME_ESYNTAX, 5, "expected a descriptor's number from 0 to 2147483647" },
+	{ "fd://+3", CHIME_ESYNTAX, 5, "expected a descriptor's number from 0 to 2147483647" },
 	{ "fd://%33", CHIME_ESYNTAX, 5, "expected a descriptor's number from 0 to 2147483647" },
 	{ "fd://2147483648", -ERANGE, 5, "expected a descriptor's number from 0 to 2147483647" },
 	{ "fd://3/", CHIME_ESYNTAX, 6, "expected the end or '?', not '/', after the descriptor" },
 	{ "fd://a:b", CHIME_ESYNTAX, 5, "expected a descriptor's name without ':' and control bytes" },
+	{ "fd://a%7f", CHIME_ESYNTAX, 5, "expected a descriptor's name without ':' and control bytes" },
 	{ "fd://a%00", CHIME_ESYNTAX, 5, "expected a descriptor's name without ':' and control bytes" },
 	{ "fd://a%zz", CHIME_ESYNTAX, 6, "expected two hexadecimal digits after '%'" },
 	/* options */
@@ -429,6 +439,11 @@ TEST(endpoint_defaults_are_none)
 	CHECK_EQ(e.set.sndbuf, -1);
 	CHECK_EQ(e.set.reuseport, false);
 	CHECK_EQ(e.set.udp_port, -1);
+	CHECK_EQ(e.set.coverage, -1);
+	CHECK_EQ(e.set.min_coverage, -1);
+	CHECK_EQ(e.set.rto_ns, -1);
+	CHECK_EQ(e.set.ttl, -1);
+	CHECK_EQ(e.set.loop, -1);
 }
 
 /* Each part goes where the header says. */
@@ -529,6 +544,9 @@ TEST(endpoint_lengths_have_limits)
 		CHECK_EQ(parse(&e, text, (size_t)len, &error), longer ? -ENAMETOOLONG : 0);
 		if (longer)
 			CHECK_STR(error.message, "expected a host of at most 253 bytes");
+		len = sprintf(text, "/%0*d", 98 + longer, 0); /* what is longer is not shown with a scheme */
+		CHECK_EQ(parse(&e, text, (size_t)len, &error), CHIME_ESYNTAX);
+		CHECK_EQ(!strstr(error.message, "unix:/000"), longer);
 	}
 	/* the most that can be printed */
 	memset(text, 0, sizeof text);
@@ -607,12 +625,13 @@ TEST(endpoint_print_counts_what_does_not_fit)
 	static const char whole[] = "echo=unix:/a%20b?mode=0600";
 	chime_endpoint e = parsed(whole);
 	for (size_t size = 0; size <= sizeof whole; size++) {
-		char buf[64];
-		memset(buf, 'x', sizeof buf);
+		char room[64], *buf = room + 1;
+		memset(room, 'x', sizeof room);
 		CHECK_EQ(chime_endpoint_print(&e, buf, size), strlen(whole));
 		if (size)
 			CHECK_EQ(strlen(buf), size - 1);
 		CHECK_MEM(buf, whole, size ? size - 1 : 0);
+		CHECK_EQ(room[0], 'x');
 		CHECK_EQ(buf[size], 'x');
 	}
 }

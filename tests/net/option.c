@@ -120,6 +120,8 @@ TEST(option_refuses_and_says_what_it_expected)
 		{ "count", "0", -ERANGE, "expected a whole number from 1 to 65536" },
 		{ "count", "65537", -ERANGE, "expected a whole number from 1 to 65536" },
 		{ "count", "99999999999999999999", -ERANGE, "expected a whole number from 1 to 65536" },
+		{ "count", "18446744073709551617", -ERANGE, "expected a whole number from 1 to 65536" },
+		{ "count", "184467440737095516160", -ERANGE, "expected a whole number from 1 to 65536" },
 		{ "count", "", CHIME_ESYNTAX, "expected a whole number from 1 to 65536" },
 		{ "count", "007", CHIME_ESYNTAX, "expected a whole number from 1 to 65536" },
 		{ "count", "+1", CHIME_ESYNTAX, "expected a whole number from 1 to 65536" },
@@ -146,6 +148,7 @@ TEST(option_refuses_and_says_what_it_expected)
 		{ "mode", "0668", CHIME_ESYNTAX, "expected an octal number from 0 to 0777" },
 		{ "mode", "1000", -ERANGE, "expected an octal number from 0 to 0777" },
 		{ "mode", "7777777777777777777777777", -ERANGE, "expected an octal number from 0 to 0777" },
+		{ "mode", "4000000000000000000000660", -ERANGE, "expected an octal number from 0 to 0777" },
 		{ "mode", "rw", CHIME_ESYNTAX, "expected an octal number from 0 to 0777" },
 		{ "wait", "1us", -ERANGE, "expected a time, such as 250ms or 10s, of at least 1ms, or forever" },
 		{ "wait", "soon", CHIME_ESYNTAX, "expected a time, such as 250ms or 10s, of at least 1ms, or forever" },
@@ -166,6 +169,7 @@ TEST(option_refuses_and_says_what_it_expected)
 		char small[6];
 		CHECK_EQ(set(&s, rows[i].name, rows[i].text, small, sizeof small), rows[i].code);
 		CHECK_STR(small, "expec");
+		CHECK_EQ(set(&s, rows[i].name, rows[i].text, NULL, 0), rows[i].code);
 	}
 }
 
