@@ -368,6 +368,9 @@ static const struct {
 	{ "tcp://:1?utc=1&utc=no", CHIME_ESYNTAX, 15, "expected utc once" },
 	{ "tcp://:1?Backlog=1", CHIME_ESYNTAX, 9,
 	  "unknown option \"Backlog\": expected backlog, rcvbuf, sndbuf, reuseport, chunk, wait, format, utc, note" },
+	{ "udplite://:1?x=1", CHIME_ESYNTAX, 13,
+	  "unknown option \"x\": expected rcvbuf, sndbuf, reuseport, coverage, min-coverage, if, ttl, loop, source, "
+	  "broadcast, chunk, wait, format, ut..." },
 	{ "tcp://:1?back%6cog=1", CHIME_ESYNTAX, 9, NULL },
 	{ "tcp://:1?\x1b]0;=1", CHIME_ESYNTAX, 9, NULL },
 	{ "tcp://:1?mode=0600", CHIME_ESYNTAX, 9, "expected no mode: it is for unix schemes" },
@@ -581,6 +584,13 @@ TEST(endpoint_options_have_a_limit_together)
 	text[head + 510] = 0;
 	CHECK_EQ(chime_endpoint_parse(&e, text, one, wide, &error), -ENAMETOOLONG);
 	text[head + 510] = 'x';
+	for (int len = 512; len < 530; len++) { /* longer than any value */
+		text[head + len] = 0;
+		CHECK_EQ(chime_endpoint_parse(&e, text, one, wide, &error), -ENAMETOOLONG);
+		CHECK_EQ(error.at, head);
+		CHECK_STR(error.message, "t: expected at most 511 bytes");
+		text[head + len] = 'x';
+	}
 	text[head + 600] = 0;
 	CHECK_EQ(chime_endpoint_parse(&e, text, one, wide, &error), -ENAMETOOLONG);
 	memset(text + head, ' ', 200);
@@ -588,6 +598,21 @@ TEST(endpoint_options_have_a_limit_together)
 	CHECK_EQ(chime_endpoint_parse(&e, text, one, wide, &error), -ENAMETOOLONG);
 	CHECK_EQ(error.at, 9);
 	CHECK_STR(error.message, "expected options of at most 511 bytes in all");
+}
+
+/* An option whose name begins another's is not given by that. */
+TEST(endpoint_options_are_told_apart_by_whole_names)
+{
+	static const struct chime_option two[] = {
+		{ "a", CHIME_OPTION_BOOL, 0, 0, 0, NULL, false, "yes|no", "" },
+		{ "ab", CHIME_OPTION_BOOL, 1, 0, 0, NULL, false, "yes|no", "" },
+		{ .name = NULL },
+	};
+	bool set[2] = { false, false };
+	chime_endpoint e;
+	CHECK_EQ(chime_endpoint_parse(&e, "tcp://:1?ab=yes&a=yes", two, set, NULL), 0);
+	CHECK(set[0] && set[1]);
+	CHECK_EQ(chime_endpoint_parse(&e, "tcp://:1?a=yes&ab=yes&a=yes", two, set, NULL), CHIME_ESYNTAX);
 }
 
 /* The service alone can be read first, whatever the rest is. */

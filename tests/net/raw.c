@@ -275,6 +275,20 @@ TEST(ipv4_does_not_build_what_cannot_be)
 	h = (struct chime_ipv4){ .ttl = 0 };
 	CHECK_EQ(chime_ipv4_build(&h, packet, 19), -ENOBUFS);
 	CHECK_EQ(chime_ipv4_build(&h, packet, 20), 20);
+	CHECK_EQ(chime_ipv4_parse(&h, packet, 20), 0); /* a header alone is a packet */
+	CHECK_EQ(h.header_len, 20);
+	CHECK_EQ(h.payload_len, 0);
+}
+
+/* Options are padded with zeros to whole words, whatever stood there. */
+TEST(ipv4_options_are_padded)
+{
+	struct chime_ipv4 h = { .options = "\x07\x05\x04\x01\x02", .options_len = 5, .payload = "x", .payload_len = 1 };
+	memset(packet, 0xff, 60);
+	CHECK_EQ(chime_ipv4_build(&h, packet, sizeof packet), 29);
+	CHECK_MEM(packet + 20, "\x07\x05\x04\x01\x02\0\0\0x", 9);
+	CHECK_EQ(chime_ipv4_parse(&h, packet, 29), 0);
+	CHECK_EQ(h.options_len, 8);
 }
 
 /* A payload that lies in the buffer already, before or behind its place, arrives whole. */
@@ -320,6 +334,11 @@ TEST(ipv4_options)
 	CHECK_EQ(chime_ipv4_option_add(buf, sizeof buf, 36, 7, "12", 2), 40);
 	CHECK_EQ(chime_ipv4_option_add(buf, sizeof buf, 40, 1, NULL, 0), -ENOBUFS);
 	CHECK_EQ(chime_ipv4_option_add(buf, sizeof buf, 0, 7, buf, SIZE_MAX - 1), -ENOBUFS);
+	CHECK_EQ(chime_ipv4_option_add(buf, sizeof buf, 41, 1, NULL, 0), -ENOBUFS);
+	unsigned char large[64];
+	CHECK_EQ(chime_ipv4_option_add(large, sizeof large, 36, 7, "123", 3),
+		 -ENOBUFS); /* 40 is the most, in whatever room */
+	CHECK_EQ(chime_ipv4_option_add(large, sizeof large, 41, 1, NULL, 0), -ENOBUFS);
 	static const unsigned char bad[][3] = { { 7 }, { 7, 0 }, { 7, 1 }, { 7, 4, 0 } };
 	static const size_t lens[] = { 1, 2, 2, 3 };
 	for (size_t i = 0; i < 4; i++) {
@@ -377,6 +396,7 @@ TEST(icmp6_checksum_is_over_the_addresses)
 	CHECK_EQ(chime_icmp6_parse(&h, packet, 11, &to, &from), 0); /* a sum does not know the order */
 	CHECK_EQ(chime_icmp6_parse(&h, packet, 11, &from, &other), CHIME_ECHECKSUM);
 	CHECK_EQ(chime_icmp6_parse(&h, packet, 11, NULL, NULL), 0);
+	CHECK_EQ(chime_icmp6_parse(&h, packet, 11, &from, NULL), 0); /* one alone is none */
 	h.payload = "abc";
 	CHECK_EQ(chime_icmp6_build(&h, packet, sizeof packet, NULL, NULL), 11);
 	CHECK_EQ(packet[2] << 8 | packet[3], 0);
@@ -393,17 +413,65 @@ TEST(icmp_cut_anywhere)
 											: 0);
 	h = (struct chime_icmp){ .type = ICMP_ECHO, .payload = packet, .payload_len = 65536 };
 	CHECK_EQ(chime_icmp_build(&h, packet, sizeof packet), -EMSGSIZE);
+	h.payload_len = 65535 - 7;
+	CHECK_EQ(chime_icmp_build(&h, packet, sizeof packet), -EMSGSIZE);
+	h.payload_len--;
+	CHECK_EQ(chime_icmp_build(&h, packet, sizeof packet), 65535);
 	h.payload_len = 10;
 	CHECK_EQ(chime_icmp_build(&h, packet, 17), -ENOBUFS);
+	CHECK_EQ(chime_icmp_build(&h, packet, 18), 18);
+}
+
+/* A payload that lies in the buffer already arrives whole. */
+TEST(icmp_payload_may_lie_in_the_buffer)
+{
+	for (size_t at = 0; at < 20; at++) {
+		struct chime_icmp h = { .type = ICMP_ECHO, .payload = packet + at, .payload_len = 500 };
+		unsigned char wanted[500];
+		fill(packet, 600);
+		memcpy(wanted, packet + at, 500);
+		CHECK_EQ(chime_icmp_build(&h, packet, sizeof packet), 508);
+		CHECK_MEM(packet + 8, wanted, 500);
+	}
 }
 
 /* Types have names, and unknown ones none. */
 TEST(icmp_names)
 {
-	CHECK_STR(chime_icmp_name(AF_INET, 8), "echo request");
-	CHECK_STR(chime_icmp_name(AF_INET6, 128), "echo request");
-	CHECK_STR(chime_icmp_name(AF_INET, 0), "echo reply");
-	CHECK_STR(chime_icmp_name(AF_INET6, 143), "listener report v2");
+	static const struct {
+		int family;
+		uint8_t type;
+		const char *name;
+	} rows[] = {
+		{ AF_INET, 0, "echo reply" },
+		{ AF_INET, 3, "destination unreachable" },
+		{ AF_INET, 4, "source quench" },
+		{ AF_INET, 5, "redirect" },
+		{ AF_INET, 8, "echo request" },
+		{ AF_INET, 9, "router advertisement" },
+		{ AF_INET, 10, "router solicitation" },
+		{ AF_INET, 11, "time exceeded" },
+		{ AF_INET, 12, "parameter problem" },
+		{ AF_INET, 13, "timestamp request" },
+		{ AF_INET, 14, "timestamp reply" },
+		{ AF_INET6, 1, "destination unreachable" },
+		{ AF_INET6, 2, "packet too big" },
+		{ AF_INET6, 3, "time exceeded" },
+		{ AF_INET6, 4, "parameter problem" },
+		{ AF_INET6, 128, "echo request" },
+		{ AF_INET6, 129, "echo reply" },
+		{ AF_INET6, 130, "listener query" },
+		{ AF_INET6, 131, "listener report" },
+		{ AF_INET6, 132, "listener done" },
+		{ AF_INET6, 133, "router solicitation" },
+		{ AF_INET6, 134, "router advertisement" },
+		{ AF_INET6, 135, "neighbour solicitation" },
+		{ AF_INET6, 136, "neighbour advertisement" },
+		{ AF_INET6, 137, "redirect" },
+		{ AF_INET6, 143, "listener report v2" },
+	};
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+		CHECK_STR(chime_icmp_name(rows[i].family, rows[i].type), rows[i].name);
 	CHECK_PTR(chime_icmp_name(AF_INET, 250), NULL);
 	CHECK_PTR(chime_icmp_name(AF_INET6, 8), NULL);
 	CHECK_PTR(chime_icmp_name(AF_UNIX, 8), NULL);
@@ -449,6 +517,9 @@ TEST(igmp_built_is_parsed_back)
 		  .max_response_ns = 31744 * CHIME_SEC / 10,
 		  .sources = sources,
 		  .source_count = 3 },
+		{ .type = CHIME_IGMP_QUERY, .version = 3, .robustness = 4 }, /* no bit of one is the other's */
+		{ .type = CHIME_IGMP_QUERY, .version = 3, .suppress = true },
+		{ .type = CHIME_IGMP_QUERY, .version = 2, .max_response_ns = 255 * CHIME_SEC / 10 },
 		{ .type = CHIME_IGMP_V1_REPORT, .version = 1, .group = v4("224.0.0.251") },
 		{ .type = CHIME_IGMP_V2_REPORT, .version = 2, .group = v4("224.0.0.251") },
 		{ .type = CHIME_IGMP_LEAVE, .version = 2, .group = v4("224.0.0.251") },
@@ -495,11 +566,17 @@ TEST(igmp_times_are_rounded_up)
 		{ .type = CHIME_IGMP_QUERY, .version = 3, .interval_ns = 31745 * CHIME_SEC },
 		{ .type = CHIME_IGMP_QUERY, .version = 3, .interval_ns = -1 },
 		{ .type = CHIME_IGMP_QUERY, .version = 3, .robustness = 8 },
-		{ .type = CHIME_IGMP_QUERY, .version = 2, .max_response_ns = 26 * CHIME_SEC },
+		{ .type = CHIME_IGMP_QUERY, .version = 2, .max_response_ns = 255 * CHIME_SEC / 10 + 1 },
+		{ .type = CHIME_IGMP_QUERY, .version = 2, .max_response_ns = -1 },
+		{ .type = CHIME_IGMP_QUERY, .version = 3, .max_response_ns = -1 },
 		{ .type = CHIME_IGMP_QUERY, .version = 4 },
 	};
 	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
 		CHECK_EQ(chime_igmp_build(&bad[i], packet, sizeof packet), -EINVAL);
+	const struct chime_igmp many = {
+		.type = CHIME_IGMP_QUERY, .version = 3, .sources = packet, .source_count = 65536
+	};
+	CHECK_EQ(chime_igmp_build(&many, packet, sizeof packet), -EMSGSIZE);
 }
 
 /* A v3 report grows record by record, is whole after each, and is walked again with all its sources. */
@@ -508,6 +585,7 @@ TEST(igmp_report_of_many_records)
 	struct in_addr sources[40];
 	unsigned char *copy;
 	ssize_t len = 0;
+	memset(packet, 0xff, sizeof packet);
 	for (unsigned i = 0; i < 40; i++)
 		sources[i].s_addr = htonl(0x0a000000 + i);
 	for (unsigned i = 0; i < 40; i++) {
@@ -519,6 +597,7 @@ TEST(igmp_report_of_many_records)
 		CHECK_EQ(chime_igmp_parse(&h, packet, (size_t)len), 0);
 		CHECK_EQ(h.record_count, i + 1);
 		CHECK_EQ(h.records_len, len - 8);
+		CHECK_EQ(h.group.s_addr, 0);
 	}
 	copy = (unsigned char *)edge_bytes(packet, (size_t)len);
 	struct chime_igmp h;
@@ -534,6 +613,9 @@ TEST(igmp_report_of_many_records)
 			CHECK_EQ(chime_igmp_source(r.sources, k).s_addr, sources[k].s_addr);
 	}
 	CHECK(!chime_igmp_record_next(&h, &r));
+	memset(packet + len, 0, 8); /* what stands behind the records is none of them */
+	CHECK_EQ(chime_igmp_parse(&h, packet, (size_t)len + 8), 0);
+	CHECK_EQ(h.records_len, len - 8);
 	for (size_t n = 0; n < (size_t)len; n++)
 		CHECK_EQ(chime_igmp_parse(&h, edge_bytes(packet, n), n), CHIME_ESHORT);
 	/* a record more than there is */
@@ -541,7 +623,21 @@ TEST(igmp_report_of_many_records)
 	CHECK_EQ(chime_igmp_parse(&h, packet, (size_t)len), CHIME_ESHORT);
 	CHECK_EQ(h.record_count, 0);
 	CHECK_EQ(chime_igmp_report_add(packet, (size_t)len + 7, (size_t)len, 1, sources[0], NULL, 0), -ENOBUFS);
+	CHECK_EQ(chime_igmp_report_add(packet, (size_t)len - 1, (size_t)len, 1, sources[0], NULL, 0), -ENOBUFS);
 	CHECK_EQ(chime_igmp_report_add(packet, sizeof packet, 7, 1, sources[0], NULL, 0), -EINVAL);
+	const struct chime_igmp query = { .type = CHIME_IGMP_QUERY, .version = 3 };
+	unsigned char other[32];
+	CHECK_EQ(chime_igmp_build(&query, other, sizeof other), 12);
+	CHECK_EQ(chime_igmp_report_add(other, sizeof other, 12, 1, sources[0], NULL, 0), -EINVAL);
+	memcpy(other, packet, 8);
+	other[6] = other[7] = 0xff;
+	CHECK_EQ(chime_igmp_report_add(other, sizeof other, 8, 1, sources[0], NULL, 0), -EMSGSIZE);
+	other[7] = 0xfe;
+	CHECK_EQ(chime_igmp_report_add(other, sizeof other, 8, 1, sources[0], NULL, 0), 16);
+	const struct chime_igmp grouped = { .type = CHIME_IGMP_V3_REPORT, .group = v4("239.1.2.3") };
+	CHECK_EQ(chime_igmp_build(&grouped, other, sizeof other), 8);
+	CHECK_EQ(chime_igmp_parse(&h, other, 8), 0); /* where others have a group, a report has the count */
+	CHECK_EQ(h.record_count, 0);
 	CHECK_EQ(chime_igmp_report_add(packet, sizeof packet, 0, 1, sources[0], sources, 65536), -EMSGSIZE);
 }
 
