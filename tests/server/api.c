@@ -684,6 +684,8 @@ TEST_EACH_BACKEND(stop_in_a_signal_handler)
 	struct itimerval soon = { .it_value = { .tv_usec = 20000 } };
 	server = live_serve("tcp://127.0.0.1:0", &live_echo_service, 2);
 	chime_sock *s = live_dial(server, 0);
+	say(s, "here"); /* and its connection has come */
+	hear(s, "here");
 	signal(SIGALRM, on_alarm);
 	setitimer(ITIMER_REAL, &soon, NULL);
 	CHECK_EQ(chime_server_wait(server, CHIME_FOREVER), 0);
