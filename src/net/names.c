@@ -107,7 +107,7 @@ static int naming_run(struct chime__lookup *l)
 	/* A size of 0 says that this half is not wanted. */
 	int eai = getnameinfo(&n->addr.u.sa, n->addr.len, n->host, n->wants_host ? sizeof n->host : 0, n->service,
 			      n->wants_service ? sizeof n->service : 0, n->flags);
-	return eai == 0 ? 0 : eai == EAI_SYSTEM ? -errno : CHIME_EAI(eai);
+	return eai == 0 ? 0 : eai == EAI_SYSTEM ? -(errno ? errno : EIO) : CHIME_EAI(eai);
 }
 
 static void naming_drop(struct chime__lookup *l)

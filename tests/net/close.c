@@ -83,6 +83,53 @@ TEST(close_wakes_every_waiter)
 	stuck_free(&k);
 }
 
+/* ---- in the middle of waking ---- */
+
+static _Thread_local struct waking {
+	const chime_sock *s;
+	const struct stuck_thread *waits; /* on s; set: this thread wakes it next */
+	bool closed, stayed;              /* when it is woken; what it was woken by, once its call is over */
+} waking;
+
+int eventfd_write(int fd, eventfd_t value)
+{
+	struct waking *w = &waking;
+	bool looks = w->waits;
+	if (looks)
+		w->closed = chime__sock_is_closed(w->s);
+	if (write(fd, &value, sizeof value) != sizeof value)
+		return -1;
+	if (looks && w->closed) {
+		while (!atomic_load(&w->waits->over))
+			usleep(1000);
+		w->stayed = is_open(fd);
+	}
+	w->waits = NULL;
+	return 0;
+}
+
+/* Who closes has marked the handle when he wakes, or he would wake in vain; and what he writes to stays until he has, whoever leaves first. */
+TEST(close_marks_and_then_wakes_with_what_stays)
+{
+	for (int detach = 0; detach < 2; detach++) {
+		struct stuck k;
+		struct stuck_thread t;
+		receive_begins(&k, &t);
+		int fd = chime_fileno(k.s), wake = atomic_load(&k.s->wake);
+		waking = (struct waking){ .s = k.s, .waits = &t };
+		CHECK_EQ(detach ? chime_detach(k.s) : chime_close(k.s), detach ? fd : 0);
+		CHECK_PTR(waking.waits, NULL);
+		CHECK(waking.closed);
+		CHECK(waking.stayed);
+		CHECK_EQ(stuck_thread_end(&t), CHIME_ECLOSED);
+		CHECK(!is_open(wake));
+		CHECK_EQ(is_open(fd), detach);
+		if (detach)
+			close(fd);
+		stuck_free(&k);
+	}
+}
+
 /* detach wakes them too, and the descriptor stays open: it is the caller's. */
 TEST(detach_wakes_and_keeps_the_descriptor)
 {

@@ -317,6 +317,7 @@ TEST(errors_by_name)
 	CHECK_EQ(chime_opt_set_text(s, chime_opt_find("TCP_NODELAY"), "yes"), -ENOPROTOOPT);
 	chime_close(s);
 	CHECK_EQ(chime_opt_get_text(s, chime_opt_find("SO_TYPE"), text, sizeof text), CHIME_ECLOSED);
+	CHECK_EQ(chime_opt_get_text(s, chime_opt_find("TCP_CONGESTION"), text, sizeof text), CHIME_ECLOSED);
 	chime_free(&s);
 }
 
