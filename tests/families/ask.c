@@ -195,7 +195,7 @@ static int run_talk(const char *program, const char *endpoint, const char *in, c
 		if (dup2(open(in, O_RDONLY | O_CLOEXEC), 0) == 0 &&
 		    dup2(open(out, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600), 1) == 1 &&
 		    dup2(open(said, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600), 2) == 2)
-			execl(program, "chime", "talk", "--timeout", "20", endpoint, (char *)NULL);
+			execl(program, "chime", "talk", "--timeout", "60", endpoint, (char *)NULL);
 		_exit(127);
 	}
 	if (pid < 0 || waitpid(pid, &status, 0) != pid)
