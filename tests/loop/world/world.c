@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <linux/tipc.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -262,9 +263,16 @@ int world_dial(int listener, const chime_addr *at)
 		CHECK_EQ(errno, EINPROGRESS);
 		return fd;
 	}
-	fcntl(fd, F_SETFL, 0);
-	CHECK_EQ(connect(fd, &at->u.sa, at->len), 0);
-	fcntl(fd, F_SETFL, O_NONBLOCK);
+	/* not blocking: what io_uring is told meanwhile begins a call anew that waits, and SCTP has no second connect(2) */
+	if (connect(fd, &at->u.sa, at->len) < 0) {
+		struct pollfd p = { fd, POLLOUT, 0 };
+		int err = errno;
+		socklen_t len = sizeof err;
+		CHECK_EQ(err, EINPROGRESS);
+		CHECK_EQ(poll(&p, 1, 50000), 1);
+		CHECK_EQ(getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &len), 0);
+		CHECK_EQ(err, 0);
+	}
 	return fd;
 }
 
