@@ -380,8 +380,11 @@ static void on_input(struct conn *c, const struct op_event *ev)
 {
 	struct chime_worker *w = c->base.worker;
 	size_t len = (size_t)ev->res;
-	if (c->base.state >= CONN_FLUSHING)
-		return; /* thrown away */
+	/* It is thrown away; but who sends is not idle, and a close would meet what comes next with a reset. */
+	if (c->base.state >= CONN_FLUSHING) {
+		c->base.busy = true;
+		return;
+	}
 	/* Read after the receive, and for each receive anew: a stamp must not be older than what it stamps. */
 	int64_t time_ns = w->loop.backend->real(&w->loop);
 	if (FAULT(OLD_STAMP))

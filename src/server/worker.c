@@ -14,7 +14,7 @@
 #define CHAIN 4 /* connections in a chain of the table, on average, before it grows */
 #define SWEEP_NS CHIME_SEC
 #define LINGER_NS (5 * CHIME_SEC)         /* how long a peer may take to end after our end */
-#define LINGER_IDLE_NS (250 * CHIME_MSEC) /* the same when draining, for one that was idle */
+#define LINGER_IDLE_NS (250 * CHIME_MSEC) /* the same when draining, for one that is idle */
 
 /* ---- limits that the worker keeps ---- */
 

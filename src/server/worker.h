@@ -48,7 +48,7 @@ struct chime_conn {
 	bool in_call : 1;     /* the service is being called: what it asks for is done afterwards */
 	bool served_own : 1;  /* served is its own (an outgoing connection) */
 	bool timed : 1;       /* a struct conn_idle lies behind */
-	bool busy : 1;        /* DRAINING: it was not idle when it began */
+	bool busy : 1;        /* DRAINING and later: it was not idle when that began, or has sent since */
 	bool reset : 1;       /* CLOSING: with a reset */
 	bool owed : 1;        /* .closed will be called */
 	bool message : 1;     /* boundaries are kept: seqpacket */

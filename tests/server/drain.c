@@ -41,6 +41,32 @@ TEST(idle_connections_are_not_waited_for)
 	rig_fini(&r);
 }
 
+/* Who was idle and sends behind our end, as who has much under way does, is waited for as all others are: a reset could overtake answers. */
+TEST(who_sends_behind_the_end_is_waited_for)
+{
+	struct rig r;
+	rig_init(&r, "stamp");
+	rig_start(&r);
+	int ends = rig_peer(&r), never = rig_peer(&r);
+	rig_stop(&r);
+	rig_turns(&r);
+	sim_pass(&r.sim, 200 * CHIME_MSEC);
+	sim_write(&r.sim, ends, "under way", 9);
+	sim_write(&r.sim, never, "under way", 9);
+	CHECK_EQ(rig_turns(&r), 1);
+	sim_pass(&r.sim, CHIME_SEC);
+	CHECK_EQ(rig_turns(&r), 1);
+	sim_end(&r.sim, ends);
+	CHECK_EQ(rig_turns(&r), 1);
+	CHECK(sim_closed(&r.sim, ends) && !sim_was_reset(&r.sim, ends));
+	CHECK(!sim_closed(&r.sim, never));
+	sim_pass(&r.sim, 5 * CHIME_SEC);
+	CHECK_EQ(rig_turns(&r), 0);
+	CHECK(sim_closed(&r.sim, never));
+	CHECK_EQ(r.w->stats.cut, 0);
+	rig_fini(&r);
+}
+
 /* What is queued in the listener is accepted and answered. */
 TEST(queued_connections_are_accepted_and_answered)
 {
