@@ -140,6 +140,7 @@ def draining_answers_all_that_had_come():
         sent = {s: rng.randbytes(rng.randrange(1, 20_000)) for s in known + new}
         for s in known + new:
             s.sendall(sent[s])
+        wait_for(lambda: arrived(*(s for s in sent if s.family == socket.AF_INET)), what="the arrival")
         server.signal(signal.SIGTERM)
         server.signal(signal.SIGCONT)
         for s in known + new:
@@ -223,7 +224,7 @@ def what_crosses_the_end_meets_no_reset():
                 for _ in range(5):
                     s.send(b"on its way")
                     same(s.recv(1), b"", "after the end")
-                wait_for(lambda: far_end(s) is None or outq(s) == 0, what="the arrival")
+                wait_for(lambda: far_end(s) is None or arrived(s), what="the arrival")
                 same(s.recv(1), b"", "after the end")
             except OSError as e:
                 took = time.monotonic() - start

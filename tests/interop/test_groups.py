@@ -153,7 +153,8 @@ def broadcast_is_asked_for():
             same((code, b"broadcast=yes" in err), (3, True), err)
         with Server(f"udp4://*:{port}", prefix=net[1].prefix) as server:
             check(unanswered(net[0], f"udp://10.9.0.255:{port}?broadcast=yes"), "a server that was not told")
-            same(server.counters()["dropped_source"], server.counters()["messages"])
+            counters = wait_for(lambda: (c := server.counters())["messages"] and c, what="the request's arrival")
+            same(counters["dropped_source"], counters["messages"])
 
 
 @case

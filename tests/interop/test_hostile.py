@@ -102,7 +102,7 @@ def a_reset_in_any_state_is_no_crash():
                 except BlockingIOError:
                     pass
             if what == 5:
-                wait_for(lambda: taken(s) if rng.randrange(2) else far_end(s).accepted, what="the server's attention")
+                wait_for(lambda: taken(s) if rng.randrange(2) else (end := far_end(s)) and end.accepted, what="the server's attention")
             s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
             s.close()
         check(server.alive(), f"the server died: {server.text()}")

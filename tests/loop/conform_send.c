@@ -67,12 +67,12 @@ static size_t fill(const struct ends *e, size_t piece)
 	/* A kernel passes on what it has taken, and then has room again, for a while. */
 	for (unsigned full = 0; full < 10;) {
 		int res = send_pieces(&s, e->fd, lp.caps.inline_send ? OP_NOWAIT : 0, &iov, 1);
-		full = res == -EAGAIN ? full + 1 : 0;
-		if (full)
+		full = res == -EAGAIN && world_stuck(e->fd) ? full + 1 : 0;
+		if (res == -EAGAIN)
 			turn(CHIME_MSEC);
 		else
 			CHECK(res > 0);
-		went += full ? 0 : (size_t)res;
+		went += res > 0 ? (size_t)res : 0;
 	}
 	return went;
 }

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -96,6 +97,8 @@ static void black_hole(chime_sock *held[2], const char *host, int port)
 	held[0] = serve_on(chime_addr_family(&at), host, port, 0, &at);
 	CHECK_EQ(chime_open(&held[1], chime_addr_family(&at), SOCK_STREAM, 0), 0);
 	CHECK_EQ(chime_connect(held[1], &at), 0);
+	struct pollfd full = { chime_fileno(held[0]), POLLIN, 0 };
+	CHECK_EQ(poll(&full, 1, 50000), 1); /* who has connected may still be on his way into the queue */
 }
 
 static void peer_is(chime_sock *s, const chime_addr *at)

@@ -11,11 +11,12 @@
 
 static unsigned wire; /* the interface */
 
-/* A network with one interface that has an address of each family, and whose other end is nobody's. */
+/* A network with one interface that has an address of each family, and whose other end is nobody's. What is sent in it comes in order. */
 static void enter_net(void)
 {
 	if (geteuid() != 0 || unshare(CLONE_NEWNET) < 0)
 		SKIP("a network namespace of one's own needs root");
+	test_one_processor();
 	if (system("ip link set lo up && ip link add wire type veth peer name end && ip link set wire up && "
 		   "ip link set end up && ip addr add 10.7.0.1/24 dev wire && ip addr add fd07::1/64 dev wire nodad") !=
 	    0)

@@ -307,6 +307,8 @@ static inline void stuck_crowd(struct stuck *k, int family)
 	STUCK_OK(chime_getsockname(k->peer, &k->at));
 	STUCK_OK(chime_open(&k->crowd[0], family, SOCK_STREAM, 0));
 	STUCK_OK(chime_connect(k->crowd[0], &k->at));
+	struct pollfd full = { chime_fileno(k->peer), POLLIN, 0 };
+	STUCK_OK(poll(&full, 1, -1)); /* who has connected may still be on his way into the queue */
 	STUCK_OK(chime_open(&k->s, family, SOCK_STREAM, 0));
 }
 

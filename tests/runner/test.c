@@ -7,6 +7,7 @@
 #include <ftw.h>
 #include <inttypes.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/pidfd.h>
@@ -102,6 +103,16 @@ bool test_all_asleep(pid_t process)
 	}
 	closedir(threads);
 	return all;
+}
+
+void test_one_processor(void)
+{
+	cpu_set_t one;
+	int here = sched_getcpu();
+	CHECK(here >= 0);
+	CPU_ZERO(&one);
+	CPU_SET((unsigned)here, &one);
+	CHECK_EQ(sched_setaffinity(0, sizeof one, &one), 0);
 }
 
 static void nap(void)

@@ -56,6 +56,11 @@ int64_t test_now(void);
 bool test_asleep(pid_t thread);
 /* Whether all threads of that process do, but for the one that asks. */
 bool test_all_asleep(pid_t process);
+/*
+ * Keeps this thread, and those that it makes from now on, on the processor it is on. What they send over the loopback then comes in the
+ * order it was sent: the kernel has a queue for each processor, and where it is busy one may come long after another.
+ */
+void test_one_processor(void);
 
 #define TEST_LIMIT(name_, limit_)                                                                                      \
 	static void name_(void);                                                                                       \

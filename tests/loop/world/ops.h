@@ -7,6 +7,7 @@
 #include "loop/world/world.h"
 
 #include <errno.h>
+#include <poll.h>
 
 #define ANY (STREAM | MESSAGES | DATAGRAMS)
 #define CONNECTED (STREAM | MESSAGES)
@@ -145,6 +146,15 @@ static inline void put(const struct ends *e, const void *bytes, size_t len)
 		world_put_to(e->peer, e->fd, &e->at, bytes, len);
 	else
 		world_put(e->peer, bytes, len);
+}
+
+/* And it has come. */
+static inline void put_there(const struct ends *e, const void *bytes, size_t len)
+{
+	int64_t before = world_unread(e->fd);
+	put(e, bytes, len);
+	for (int64_t end = test_now() + 50 * CHIME_SEC; before >= 0 && world_unread(e->fd) == before; poll(NULL, 0, 1))
+		CHECK(test_now() < end);
 }
 
 static inline int answer(const struct ends *e, const void *bytes, size_t len)

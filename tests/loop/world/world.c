@@ -6,10 +6,12 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/sock_diag.h>
 #include <linux/tipc.h>
-#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdlib.h>
+#include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -49,6 +51,17 @@ struct loop lp;
 const struct kind *kind;
 bool simulated, waiting;
 static struct sim sim;
+
+/* Unix sockets and TIPC's are there at once. */
+static bool by_loopback(void)
+{
+	return !simulated && (kind->family == AF_INET || kind->family == AF_INET6);
+}
+
+static bool of_tcp(void)
+{
+	return by_loopback() && kind->form == STREAM && kind->proto != IPPROTO_SCTP;
+}
 
 /* ---- registering ---- */
 
@@ -128,6 +141,8 @@ void world_open(void)
 		SKIP("backend %s: %s", s->backend->name, chime_strerror(err));
 	kind = s->kind;
 	simulated = s->backend == &chime__backend_sim;
+	if (kind && kind->form == DATAGRAMS && by_loopback())
+		test_one_processor(); /* so that they come in order */
 	sim_init(&sim);
 	CHECK_EQ(chime__loop_init(&lp, s->backend, &sim), 0);
 }
@@ -341,11 +356,6 @@ int world_peer(chime_addr *at)
 
 /* ---- what goes to and fro ---- */
 
-bool world_at_once(void)
-{
-	return simulated || kind->family == AF_UNIX || kind->family == AF_TIPC;
-}
-
 void world_narrow(int fd, int peer)
 {
 	int room = 16384;
@@ -393,6 +403,40 @@ void world_put_to_many(int peer, int fd, int port, const void *bytes, size_t len
 	if (n < 0 && kind->family == AF_INET6)
 		SKIP("no IPv6 multicast on this loopback: %s", chime_strerror(-errno));
 	CHECK_EQ(n, len);
+}
+
+int64_t world_unread(int fd)
+{
+	uint32_t memory[SK_MEMINFO_VARS] = { 0 };
+	socklen_t len = sizeof memory;
+	int bytes = 0;
+	if (!by_loopback())
+		return -1;
+	if (of_tcp()) { /* it may put what comes where it has memory left */
+		CHECK_EQ(ioctl(fd, FIONREAD, &bytes), 0);
+		return bytes;
+	}
+	return getsockopt(fd, SOL_SOCKET, SO_MEMINFO, memory, &len) < 0 ? -1 : (int64_t)memory[SK_MEMINFO_RMEM_ALLOC];
+}
+
+/* false: nobody tells. */
+static bool tcp_tells(int fd, struct tcp_info *info)
+{
+	socklen_t len = sizeof *info;
+	memset(info, 0, sizeof *info);
+	return of_tcp() && getsockopt(fd, IPPROTO_TCP, TCP_INFO, info, &len) == 0 && len >= sizeof *info / 2;
+}
+
+bool world_waiting(int listener, unsigned n)
+{
+	struct tcp_info info;
+	return !tcp_tells(listener, &info) || info.tcpi_unacked >= n; /* of a listener it is this */
+}
+
+bool world_stuck(int fd)
+{
+	struct tcp_info info;
+	return !tcp_tells(fd, &info) || info.tcpi_backoff > 0;
 }
 
 ssize_t world_try(int peer, void *buf, size_t max)

@@ -115,14 +115,20 @@ void world_place_gone(int place);
 /* A datagram peer with an address. */
 int world_peer(chime_addr *at);
 
-/* Whether what a peer does is there when the call returns: a network, be it the loopback, brings it when it gets to it. */
-bool world_at_once(void);
 /* Little room for what goes to the peer, and no more of it by itself. */
 void world_narrow(int fd, int peer);
 void world_put(int peer, const void *bytes, size_t len);
 void world_put_to(int peer, int fd, const chime_addr *to, const void *bytes, size_t len);
 /* By a broadcast or multicast address. */
 void world_put_to_many(int peer, int fd, int port, const void *bytes, size_t len);
+/*
+ * The kernel brings what was sent over the loopback a little later. These tell what has come: a measure of what lies unread at fd, which
+ * grows with all that comes (-1: it is there at once); whether at least n wait at the listener; whether what was sent from fd does not
+ * get on: the kernel tries again and again.
+ */
+int64_t world_unread(int fd);
+bool world_waiting(int listener, unsigned n);
+bool world_stuck(int fd);
 /* Takes what has come, or what comes: some bytes of a stream, one message. */
 size_t world_take(int peer, void *buf, size_t max);
 /* The same; -1: nothing is there. */
