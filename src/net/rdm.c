@@ -204,6 +204,10 @@ static int resolve(struct chime_rdm *r, const chime_endpoint *e, bool passive, i
 	int n = chime_endpoint_resolve(e, passive, limit_ns, targets, CHIME_TARGETS);
 	if (n < 0)
 		return chime__rdm_say(r, n, "resolve %s: %s", e->host, chime_strerror(n));
+	for (int i = 0; i < n; i++) { /* sockets of IPv6 are for it alone where one address is meant */
+		targets[i].addr = chime_addr_unmap(&targets[i].addr);
+		targets[i].family = chime_addr_family(&targets[i].addr);
+	}
 	return n;
 }
 
@@ -241,7 +245,7 @@ static int try_target(struct chime_rdm *r, const chime_addr *to, const chime_add
 	if (err < 0)
 		return err;
 	r->connected = true;
-	r->peer = (struct chime_rdm_peer){ .addr = chime_addr_unmap(to) };
+	r->peer = (struct chime_rdm_peer){ .addr = *to };
 	pthread_mutex_lock(r->lock_used);
 	err = r->carrier->connect(r, &r->peer);
 	pthread_mutex_unlock(r->lock_used);
@@ -325,10 +329,14 @@ static int open_named(struct chime_rdm *r, chime_endpoint *e)
 /* Writes the UDP port that was got over the 0 in the endpoint's options. */
 static void name_udp(chime_endpoint *e, int64_t port)
 {
-	char text[sizeof e->options];
-	char *at = strstr(e->options, "udp=0");
-	if (at && (at == e->options || at[-1] == '&') && (at[5] == 0 || at[5] == '&')) {
-		snprintf(text, sizeof text, "%.*sudp=%d%s", (int)(at - e->options), e->options, (int)port, at + 5);
+	char text[sizeof e->options], *at = e->options;
+	while (*at && strncmp(at, "udp=", 4) != 0) {
+		at += strcspn(at, "&");
+		at += *at == '&';
+	}
+	if (*at) {
+		snprintf(text, sizeof text, "%.*sudp=%d%s", (int)(at - e->options), e->options, (int)port,
+			 at + strcspn(at, "&"));
 		memcpy(e->options, text, sizeof text);
 	}
 	e->set.udp_port = port;

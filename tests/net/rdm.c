@@ -193,7 +193,7 @@ TEST(rdm_is_refused_where_nobody_is)
 	CHECK_PTR(c, NULL);
 }
 
-/* A peer whose UDP port is there but who serves another SCTP port refuses; one who says nothing is waited for up to the limit. */
+/* A peer who says nothing is waited for up to the limit. */
 TEST(rdm_connecting_ends)
 {
 	struct chime_rdm_config config = CHIME_RDM_CONFIG_INIT;

@@ -1,0 +1,629 @@
+/* A chime_rdm as a handle: what it refuses, what it says of itself, which of several addresses it takes, and its inner tables by their word. */
+#include "net/rdm.h"
+#include "net/rdm_paths.h"
+#include "net/resolve.h"
+
+#include "rdm_echo.h"
+
+#include <chime/sock.h>
+
+#include <signal.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+/* ---- opening ---- */
+
+/* Every number of a configuration has its range, whose ends are taken; what is refused leaves no handle, and no sentence of another call. */
+TEST(rdm_configurations_have_their_ranges)
+{
+	const struct chime_rdm_config plain = CHIME_RDM_CONFIG_INIT;
+	struct {
+		struct chime_rdm_config config;
+		bool good;
+	} rows[] = {
+		{ plain, true },  { plain, true },  { plain, true },  { plain, true },  { plain, true },
+		{ plain, false }, { plain, false }, { plain, false }, { plain, false }, { plain, false },
+		{ plain, false }, { plain, false }, { plain, false }, { plain, false },
+	};
+	need_user();
+	rows[0].config.give_up_ns = CHIME_SEC;
+	rows[1].config.give_up_ns = CHIME_HOUR;
+	rows[2].config.idle_ns = CHIME_SEC;
+	rows[3].config.idle_ns = INT32_MAX * CHIME_SEC;
+	rows[4].config.idle_ns = CHIME_FOREVER;
+	rows[5].config.give_up_ns = CHIME_SEC - 1;
+	rows[6].config.give_up_ns = CHIME_HOUR + 1;
+	rows[7].config.idle_ns = CHIME_SEC - 1;
+	rows[8].config.idle_ns = INT32_MAX * CHIME_SEC + 1;
+	rows[9].config.idle_ns = -2;
+	rows[10].config.peers_max = 0;
+	rows[11].config.timeout_ns = -2;
+	rows[12].config.size--;
+	rows[13].config.size++;
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		char why[64] = "of another call";
+		chime_endpoint e = parse("rdm://127.0.0.1:0?" USER);
+		chime_rdm *r = NULL;
+		rows[i].config.why = why;
+		rows[i].config.why_size = sizeof why;
+		print_message("row %zu\n", i);
+		CHECK_EQ(chime_rdm_serve(&r, &e, &rows[i].config), rows[i].good ? 0 : -EINVAL);
+		CHECK_EQ(r != NULL, rows[i].good);
+		CHECK_STR(why, "");
+		chime_rdm_free(&r);
+		if (rows[i].good)
+			continue;
+		CHECK_EQ(chime_rdm_connect(&r, &e, &rows[i].config), -EINVAL);
+		CHECK_PTR(r, NULL);
+	}
+}
+
+/* A port that was chosen is written over the 0 that asked for it, and over nothing else. */
+TEST(rdm_names_its_udp_port)
+{
+	static const struct chime_option notes[] = {
+		{ "note", CHIME_OPTION_TEXT, 0, 0, 31, NULL, false, "TEXT", "" },
+		{ .name = NULL },
+	};
+	char note[32], want[128];
+	chime_endpoint e;
+	chime_rdm *r;
+	need_user();
+	CHECK_EQ(chime_endpoint_parse(&e, "rdm://127.0.0.1:0?note=udp=0&udp=0&carrier=user", notes, note, NULL), 0);
+	CHECK_EQ(chime_rdm_serve(&r, &e, NULL), 0);
+	CHECK_IN(e.set.udp_port, 1, 65535);
+	snprintf(want, sizeof want, "note=udp=0&udp=%d&carrier=user", (int)e.set.udp_port);
+	CHECK_STR(e.options, want);
+	CHECK_IN(e.port, 1, 65535);
+	chime_rdm_free(&r);
+}
+
+/* What it is can be asked. */
+TEST(rdm_says_what_it_is)
+{
+	struct chime_rdm_config config = CHIME_RDM_CONFIG_INIT;
+	struct chime_rdm_stats stats;
+	struct chime_rdm_event ev;
+	chime_addr at;
+	chime_endpoint e;
+	struct echo s;
+	need_user();
+	CHECK_EQ(chime_rdm_available(CHIME_RDM_AUTO), 0);
+	CHECK_STR(chime_rdm_carrier_name(CHIME_RDM_USER), "libusrsctp over UDP");
+	CHECK_STR(
+		chime_rdm_carrier_name(CHIME_RDM_AUTO),
+		chime_rdm_carrier_name(chime_rdm_available(CHIME_RDM_KERNEL) == 0 ? CHIME_RDM_KERNEL : CHIME_RDM_USER));
+	echo_start(&s, "sctp+seqpacket://127.0.0.1:0?" USER, &e);
+	CHECK(chime_rdm_ordered(s.r));
+	CHECK_EQ(chime_rdm_local(s.r, 0, &at), 0);
+	CHECK_EQ(chime_addr_port(&at), e.port);
+	CHECK_EQ(chime_rdm_local(s.r, 1, &at), -ENOENT);
+	config.timeout_ns = 60 * CHIME_SEC;
+	config.answers_only = true; /* for who serves */
+	chime_rdm *c = client_of(&e, &config);
+	CHECK(chime_rdm_ordered(c));
+	CHECK_EQ(chime_rdm_timeout(c), 60 * CHIME_SEC);
+	CHECK_EQ(chime_rdm_set_timeout(c, 0), 0);
+	CHECK_EQ(chime_rdm_receive(c, &ev), -EAGAIN); /* that it is up was said by connecting */
+	CHECK_EQ(chime_rdm_set_timeout(c, 60 * CHIME_SEC), 0);
+	CHECK_EQ(chime_rdm_send(c, "x", 1, NULL, NULL), 0);
+	CHECK_EQ(next(c, CHIME_RDM_MESSAGE).len, 1);
+	chime_rdm_stats(c, &stats);
+	CHECK_EQ(stats.associations, 1);
+	CHECK_EQ(stats.sent, 1);
+	CHECK_EQ(stats.received, 1);
+	CHECK_EQ(stats.undelivered, 0);
+	CHECK(stats.packets_in >= 2 && stats.packets_out >= 2); /* there and back, twice to be up */
+	chime_rdm_free(&c);
+	echo_end(&s);
+	chime_rdm *r = serve("rdm://127.0.0.1:0?" USER, &e);
+	CHECK(!chime_rdm_ordered(r));
+	chime_rdm_free(&r);
+}
+
+/* IPv4 as IPv6 writes it is IPv4. */
+TEST(rdm_takes_ipv4_as_ipv6_writes_it)
+{
+	struct chime_rdm_config config = CHIME_RDM_CONFIG_INIT;
+	chime_endpoint e;
+	chime_addr at;
+	struct echo s;
+	need_user();
+	echo_start(&s, "rdm://[::ffff:127.0.0.1]:0?" USER, &e);
+	CHECK_EQ(chime_rdm_local(s.r, 0, &at), 0);
+	CHECK_EQ(chime_addr_family(&at), AF_INET);
+	config.timeout_ns = 60 * CHIME_SEC;
+	chime_rdm *c = client_of(&e, &config);
+	CHECK_EQ(chime_rdm_send(c, "x", 1, NULL, NULL), 0);
+	CHECK_EQ(next(c, CHIME_RDM_MESSAGE).len, 1);
+	chime_rdm_free(&c);
+	echo_end(&s);
+}
+
+static int udp_at(const char *host, int port)
+{
+	chime_addr a;
+	int one = 1;
+	CHECK_EQ(chime_addr_ip(&a, AF_UNSPEC, host, port), 0);
+	int fd = socket(chime_addr_family(&a), SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return -errno;
+	if (chime_addr_family(&a) == AF_INET6)
+		CHECK_EQ(setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof one), 0);
+	if (bind(fd, &a.u.sa, a.len) == 0)
+		return fd;
+	int err = -errno;
+	close(fd);
+	return err;
+}
+
+/* Any address of IPv6 alone leaves IPv4's port to others; and where IPv6's is another's, both are not to be had, rather than one. */
+TEST(rdm_serves_the_families_that_were_asked_for)
+{
+	char text[96];
+	chime_endpoint e;
+	chime_rdm *r = NULL;
+	int four = -EADDRINUSE, six;
+	need_user();
+	if (!chime_has_dualstack_ipv6())
+		SKIP("no IPv6 here");
+	for (int i = 0; i < 20 && four == -EADDRINUSE; i++) { /* which somebody else may have by chance */
+		chime_rdm_free(&r);
+		r = serve("rdm6://*:0?" USER, &e);
+		four = udp_at("0.0.0.0", (int)e.set.udp_port);
+	}
+	CHECK(four >= 0);
+	chime_rdm_free(&r);
+	six = udp_at("::", (int)e.set.udp_port);
+	close(four);
+	if (six < 0)
+		SKIP("the port is another's meanwhile");
+	snprintf(text, sizeof text, "rdm://*:%d?udp=%d&carrier=user", e.port, (int)e.set.udp_port);
+	e = parse(text);
+	CHECK_EQ(chime_rdm_serve(&r, &e, NULL), -EADDRINUSE);
+	CHECK_PTR(r, NULL);
+	close(six);
+}
+
+/* ---- several addresses ---- */
+
+static const char *const *meant; /* what every name stands for, ended by NULL */
+
+static int ask(const char *host, const char *service, const struct addrinfo *hints, struct addrinfo **out)
+{
+	(void)host, (void)service, (void)hints;
+	for (unsigned i = 0; meant[i]; i++, out = &(*out)->ai_next) {
+		struct addrinfo numeric = { .ai_flags = AI_NUMERICHOST, .ai_socktype = SOCK_STREAM };
+		CHECK_EQ(getaddrinfo(meant[i], NULL, &numeric, out), 0);
+	}
+	return 0;
+}
+
+static void release(struct addrinfo *list)
+{
+	while (list) { /* each was a list of its own */
+		struct addrinfo *after = list->ai_next;
+		list->ai_next = NULL;
+		freeaddrinfo(list);
+		list = after;
+	}
+}
+
+static void names_mean(const char *const *list)
+{
+	meant = list;
+	chime__resolver = (struct chime__resolver){ ask, release };
+}
+
+/* An address where nobody answers is given a second, and then the next one has its turn, long before the limit. */
+TEST(rdm_tries_the_next_address)
+{
+	static const char *const list[] = { "127.0.0.2", "127.0.0.1", NULL };
+	struct chime_rdm_config config = CHIME_RDM_CONFIG_INIT;
+	struct echo s;
+	chime_endpoint e;
+	chime_addr at;
+	int silent = -EADDRINUSE;
+	need_user();
+	echo_start(&s, "rdm://127.0.0.1:0?" USER, &e);
+	silent = udp_at("127.0.0.2", (int)e.set.udp_port);
+	if (silent < 0)
+		SKIP("the port is another's on 127.0.0.2");
+	names_mean(list);
+	strcpy(e.host, "name.test");
+	config.timeout_ns = CHIME_HOUR;
+	int64_t begin = test_now();
+	chime_rdm *c = client_of(&e, &config);
+	CHECK_IN(test_now() - begin, CHIME_SEC, 55 * CHIME_SEC);
+	CHECK_EQ(chime_rdm_set_timeout(c, 50 * CHIME_SEC), 0);
+	CHECK_EQ(chime_rdm_send(c, "x", 1, NULL, NULL), 0);
+	struct chime_rdm_event ev = next(c, CHIME_RDM_MESSAGE);
+	CHECK_EQ(chime_addr_ip(&at, AF_INET, "127.0.0.1", e.port), 0);
+	CHECK(chime_addr_equal(&ev.peer.addr, &at));
+	chime_rdm_free(&c);
+	echo_end(&s);
+	close(silent);
+}
+
+static int first_silent;
+
+static int once_it_was_asked(void *arg)
+{
+	char b;
+	(void)arg;
+	return recv(first_silent, &b, 1, MSG_PEEK | MSG_DONTWAIT) > 0;
+}
+
+static void on_alarm(int sig)
+{
+	(void)sig;
+}
+
+/* Who interrupts the attempt at one address interrupts all of it. */
+TEST(rdm_connecting_is_interrupted)
+{
+	static const char *const list[] = { "127.0.0.2", "127.0.0.3", NULL };
+	struct chime_rdm_config config = CHIME_RDM_CONFIG_INIT;
+	struct itimerval often = { { 0, 10000 }, { 0, 10000 } };
+	struct sigaction action = { .sa_handler = on_alarm };
+	char text[96], b;
+	chime_rdm *c;
+	need_user();
+	first_silent = udp_at("127.0.0.2", 0);
+	CHECK(first_silent >= 0);
+	chime_addr at = { .len = sizeof at.u };
+	CHECK_EQ(getsockname(first_silent, &at.u.sa, &at.len), 0);
+	int second = udp_at("127.0.0.3", chime_addr_port(&at));
+	if (second < 0)
+		SKIP("the port is another's on 127.0.0.3");
+	names_mean(list);
+	snprintf(text, sizeof text, "rdm://name.test:9?udp=%d&carrier=user", chime_addr_port(&at));
+	chime_endpoint e = parse(text);
+	chime_set_interrupted(once_it_was_asked, NULL);
+	CHECK_EQ(sigaction(SIGALRM, &action, NULL), 0);
+	CHECK_EQ(setitimer(ITIMER_REAL, &often, NULL), 0);
+	config.timeout_ns = 50 * CHIME_SEC;
+	CHECK_EQ(chime_rdm_connect(&c, &e, &config), -EINTR);
+	CHECK_EQ(setitimer(ITIMER_REAL, &(struct itimerval){ { 0, 0 }, { 0, 0 } }, NULL), 0);
+	CHECK_EQ(recv(second, &b, 1, MSG_PEEK | MSG_DONTWAIT), -1); /* it was never asked */
+	close(first_silent);
+	close(second);
+}
+
+/* A peer that says nothing is given up after as long as was said, though the limit is none. */
+TEST(rdm_connecting_is_given_up)
+{
+	struct chime_rdm_config config = CHIME_RDM_CONFIG_INIT;
+	char text[96], why[256];
+	chime_rdm *c;
+	need_user();
+	int silent = udp_at("127.0.0.1", 0);
+	chime_addr at = { .len = sizeof at.u };
+	CHECK_EQ(getsockname(silent, &at.u.sa, &at.len), 0);
+	snprintf(text, sizeof text, "rdm://127.0.0.1:9?udp=%d&carrier=user", chime_addr_port(&at));
+	chime_endpoint e = parse(text);
+	config.give_up_ns = CHIME_SEC;
+	config.why = why;
+	config.why_size = sizeof why;
+	CHECK_EQ(chime_rdm_connect(&c, &e, &config), -ETIMEDOUT);
+	CHECK(strstr(why, chime_strerror(-ETIMEDOUT)));
+	close(silent);
+}
+
+/* The local address and port that were asked for are those that are sent from. */
+TEST(rdm_connects_from_where_it_is_told)
+{
+	struct chime_rdm_config config = CHIME_RDM_CONFIG_INIT;
+	chime_endpoint e;
+	chime_addr from, at;
+	chime_rdm *c = NULL;
+	struct echo s;
+	int err = -EADDRINUSE;
+	need_user();
+	echo_start(&s, "rdm://127.0.0.1:0?" USER, &e);
+	config.timeout_ns = 50 * CHIME_SEC;
+	config.bind = &from;
+	for (int i = 0; i < 20 && err == -EADDRINUSE; i++) { /* somebody else may be faster */
+		int held = udp_at("127.0.0.5", 0);
+		from.len = sizeof from.u;
+		CHECK_EQ(getsockname(held, &from.u.sa, &from.len), 0);
+		close(held);
+		err = chime_rdm_connect(&c, &e, &config);
+	}
+	CHECK_EQ(err, 0);
+	CHECK_EQ(chime_rdm_local(c, 0, &at), 0);
+	CHECK_EQ(at.u.in.sin_addr.s_addr, from.u.in.sin_addr.s_addr);
+	CHECK_EQ(udp_at("127.0.0.5", chime_addr_port(&from)), -EADDRINUSE);
+	chime_rdm_free(&c);
+	echo_end(&s);
+}
+
+/* ---- sending ---- */
+
+/* Whom nobody can reach from here is said at once; a server of answers alone sends to nobody first. */
+TEST(rdm_refuses_whom_it_cannot_send_to)
+{
+	struct chime_rdm_config config = CHIME_RDM_CONFIG_INIT;
+	struct chime_rdm_peer to = { .udp_port = 9 };
+	chime_endpoint e;
+	need_user();
+	chime_rdm *r = serve("rdm://127.0.0.1:0?" USER, &e);
+	CHECK_EQ(chime_addr_ip(&to.addr, AF_INET6, "::1", 9), 0);
+	CHECK_EQ(chime_rdm_send(r, "x", 1, &to, NULL), -EAFNOSUPPORT);
+	CHECK_EQ(chime_rdm_end(r, NULL, true), -ENOTCONN);
+	CHECK_EQ(chime_rdm_end(r, &to, false), -ENOTCONN);
+	chime_rdm_free(&r);
+	config.answers_only = true;
+	r = serve_with("rdm://127.0.0.1:0?" USER, &e, &config);
+	CHECK_EQ(chime_addr_ip(&to.addr, AF_INET, "127.0.0.1", 9), 0);
+	CHECK_EQ(chime_rdm_send(r, "x", 1, &to, NULL), -ENOTCONN);
+	chime_rdm_free(&r);
+}
+
+/* Pieces are one message, wherever they lie: behind each other, apart, overlapping, empty ones among them. */
+TEST(rdm_sends_pieces_as_one_message)
+{
+	static char bytes[] = "abcdefgh";
+	const struct {
+		struct iovec iov[4];
+		size_t n;
+		const char *want;
+	} rows[] = {
+		{ { { bytes, 3 } }, 1, "abc" },
+		{ { { bytes, 3 }, { bytes + 3, 2 } }, 2, "abcde" },
+		{ { { bytes, 3 }, { bytes + 4, 2 } }, 2, "abcef" },
+		{ { { bytes, 3 }, { bytes + 2, 2 } }, 2, "abccd" },
+		{ { { bytes + 4, 2 }, { bytes, 2 } }, 2, "efab" },
+		{ { { bytes, 0 }, { bytes + 1, 2 } }, 2, "bc" },
+		{ { { NULL, 0 }, { bytes + 1, 2 }, { NULL, 0 }, { bytes + 3, 2 } }, 4, "bcde" },
+		{ { { bytes, 2 }, { NULL, 0 }, { bytes + 2, 2 } }, 3, "abcd" },
+		{ { { bytes, 2 }, { bytes + 6, 0 }, { bytes + 3, 2 } }, 3, "abde" },
+	};
+	struct chime_rdm_config config = CHIME_RDM_CONFIG_INIT;
+	chime_endpoint e;
+	struct echo s;
+	uint32_t id = 0;
+	need_user();
+	echo_start(&s, "sctp+seqpacket://127.0.0.1:0?" USER, &e);
+	config.timeout_ns = 60 * CHIME_SEC;
+	chime_rdm *c = client_of(&e, &config);
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		print_message("%s\n", rows[i].want);
+		CHECK_EQ(chime_rdm_sendv(c, rows[i].iov, rows[i].n, NULL, &id), 0);
+		CHECK_EQ(id, i + 1);
+		struct chime_rdm_event ev = next(c, CHIME_RDM_MESSAGE);
+		CHECK_EQ(ev.len, strlen(rows[i].want));
+		CHECK_MEM(ev.data, rows[i].want, ev.len);
+	}
+	CHECK_EQ(chime_rdm_sendv(c, NULL, 0, NULL, NULL), -EINVAL);
+	CHECK_EQ(chime_rdm_sendv(c, (struct iovec[]){ { bytes, 0 } }, 1, NULL, NULL), -EINVAL);
+	char *much = calloc(1, CHIME_RDM_MAX);
+	struct iovec most[2] = { { bytes, 1 }, { much, CHIME_RDM_MAX - 1 } };
+	CHECK_EQ(chime_rdm_sendv(c, most, 2, NULL, NULL), 0);
+	CHECK_EQ(next(c, CHIME_RDM_MESSAGE).len, CHIME_RDM_MAX);
+	most[1].iov_len++;
+	CHECK_EQ(chime_rdm_sendv(c, most, 2, NULL, NULL), -EMSGSIZE);
+	most[1].iov_len = SIZE_MAX;
+	CHECK_EQ(chime_rdm_sendv(c, most, 2, NULL, NULL), -EMSGSIZE);
+	free(much);
+	c->last_id = UINT32_MAX; /* the numbers turn over, and 0 is none */
+	CHECK_EQ(chime_rdm_send(c, "x", 1, NULL, &id), 0);
+	CHECK_EQ(id, 1);
+	chime_rdm_free(&c);
+	echo_end(&s);
+}
+
+/* Ending all of them ends each in order, behind what was sent. */
+TEST(rdm_ends_all_in_order)
+{
+	struct pair p;
+	need_user();
+	pair_open(&p, "rdm://127.0.0.1:0?" USER);
+	CHECK_EQ(chime_rdm_send(p.asks, "last", 4, &p.to, NULL), 0);
+	(void)pair_next(&p, p.asks, CHIME_RDM_UP);
+	CHECK_EQ(chime_rdm_end(p.asks, NULL, false), 0);
+	CHECK_MEM(pair_next(&p, p.serves, CHIME_RDM_MESSAGE).data, "last", 4);
+	CHECK_EQ(pair_next(&p, p.serves, CHIME_RDM_DOWN).why, 0);
+	CHECK_EQ(pair_next(&p, p.asks, CHIME_RDM_DOWN).why, 0);
+	pair_close(&p);
+}
+
+/* Closing at once says whether something was left, and closing again is no failure. */
+TEST(rdm_close_says_what_was_left)
+{
+	struct pair p;
+	need_user();
+	pair_open(&p, "rdm://127.0.0.1:0?" USER);
+	CHECK_EQ(chime_rdm_send(p.asks, "lost", 4, &p.to, NULL), 0);
+	CHECK_EQ(chime_rdm_flush(p.asks, 10 * CHIME_MSEC), CHIME_ETIMEOUT); /* nobody serves the other one */
+	CHECK_EQ(chime_rdm_close(p.asks, 0), CHIME_ETIMEOUT);
+	CHECK_EQ(chime_rdm_close(p.asks, 0), 0);
+	CHECK_EQ(chime_rdm_close(p.asks, CHIME_SEC), 0);
+	CHECK_EQ(chime_rdm_close(p.serves, CHIME_SEC), 0); /* which had nobody */
+	pair_close(&p);
+}
+
+/* What could not be kept is told once, behind what could; and a report without a reason gets one. */
+TEST(rdm_tells_what_it_could_not_keep)
+{
+	struct chime_rdm_peer peer = { .assoc = 1 };
+	struct chime_rdm_event ev;
+	chime_endpoint e;
+	need_user();
+	chime_rdm *r = serve("rdm://127.0.0.1:0?" USER, &e);
+	CHECK_EQ(chime_rdm_set_timeout(r, 0), 0);
+	CHECK_EQ(chime__rdm_push(r, CHIME_RDM_UNDELIVERED, &peer, 7, 0), 0);
+	CHECK_EQ(chime__rdm_push_message(r, &peer, "abc", 3), 0);
+	CHECK_EQ(r->queued_bytes, 2 * sizeof(struct rdm_item) + 3);
+	r->broken = -ENOMEM;
+	CHECK_EQ(chime_rdm_receive(r, &ev), 0);
+	CHECK_EQ(ev.kind, CHIME_RDM_UNDELIVERED);
+	CHECK_EQ(ev.id, 7);
+	CHECK_EQ(ev.why, -ECONNRESET);
+	CHECK_EQ(chime_rdm_receive(r, &ev), 0);
+	CHECK_EQ(ev.len, 3);
+	CHECK_EQ(r->queued_bytes, 0);
+	CHECK_EQ(chime_rdm_receive(r, &ev), -ENOMEM);
+	CHECK_EQ(chime_rdm_receive(r, &ev), -EAGAIN);
+	CHECK_EQ(chime__rdm_push_message(r, &peer, "d", 1), 0); /* behind an empty queue */
+	CHECK_EQ(chime_rdm_receive(r, &ev), 0);
+	CHECK_MEM(ev.data, "d", 1);
+	chime_rdm_free(&r);
+}
+
+/* ---- the table of associations ---- */
+
+static struct rdm_assoc *add(chime_rdm *r, uint32_t id, int port, uint16_t udp)
+{
+	struct rdm_assoc a = { .id = id, .path = id + 100 };
+	CHECK_EQ(chime_addr_ip(&a.peer.addr, AF_INET, "192.0.2.1", port), 0);
+	a.peer.udp_port = udp;
+	struct rdm_assoc *at = chime__rdm_add(&r->assocs, &a);
+	CHECK(at != NULL);
+	return at;
+}
+
+static void check_popped(chime_rdm *r, enum chime_rdm_kind kind, uint32_t assoc, uint32_t id, int why)
+{
+	struct rdm_item *i = chime__rdm_pop(r);
+	CHECK(i != NULL);
+	CHECK_EQ(i->event.kind, kind);
+	CHECK_EQ(i->event.peer.assoc, assoc);
+	CHECK_EQ(i->event.id, id);
+	CHECK_EQ(i->event.why, why);
+	free(i);
+}
+
+/* Peers are told apart by address, UDP port and, where it is said, association; numbers are given once, and never 0. */
+TEST(rdm_finds_whom_is_meant)
+{
+	chime_rdm *r = calloc(1, sizeof *r);
+	CHECK(r != NULL);
+	r->end = &r->first;
+	struct rdm_assoc *a = add(r, 1, 80, 1000), *b = add(r, 2, 80, 2000), *c = add(r, 3, 81, 1000);
+	struct chime_rdm_peer p = b->peer;
+	CHECK_EQ(a->peer.assoc, 1);
+	CHECK_EQ(b->peer.assoc, 2);
+	CHECK_PTR(chime__rdm_find_peer(&r->assocs, &p), b);
+	p.assoc = 0;
+	CHECK_PTR(chime__rdm_find_peer(&r->assocs, &p), b);
+	p.udp_port = 3000;
+	CHECK_PTR(chime__rdm_find_peer(&r->assocs, &p), NULL);
+	p.udp_port = 0;
+	CHECK(chime__rdm_find_peer(&r->assocs, &p) != NULL); /* either */
+	p = c->peer;
+	CHECK_PTR(chime__rdm_find_peer(&r->assocs, &p), c);
+	p.assoc = 1;
+	CHECK_PTR(chime__rdm_find_peer(&r->assocs, &p), NULL);
+	r->assocs.last = UINT32_MAX;
+	CHECK_EQ(add(r, 4, 82, 1)->peer.assoc, 1);
+	chime__rdm_set_unsure(&r->assocs, a, true);
+	chime__rdm_set_unsure(&r->assocs, a, true);
+	CHECK_EQ(r->assocs.unsure, 1);
+	a = chime__rdm_renumber(&r->assocs, a, 77);
+	CHECK_EQ(a->peer.assoc, 1);
+	CHECK_EQ(r->assocs.unsure, 1);
+	CHECK_PTR(chime__rdm_find(&r->assocs, 77), a);
+	CHECK_PTR(chime__rdm_find(&r->assocs, 1), NULL);
+	chime__rdm_drop(&r->assocs, a);
+	CHECK_EQ(r->assocs.unsure, 0);
+	CHECK_EQ(r->assocs.count, 3);
+	chime__rdm_assocs_fini(&r->assocs);
+	CHECK_EQ(r->assocs.count, 0);
+	free(r);
+}
+
+/* A message that failed in pieces is told once, with the reason that its own association ended for; who begins anew is another. */
+TEST(rdm_tells_each_failure_once)
+{
+	chime_rdm *r = calloc(1, sizeof *r);
+	CHECK(r != NULL);
+	r->end = &r->first;
+	struct rdm_assoc *a = add(r, 1, 80, 1), *b = add(r, 2, 81, 1), *c = add(r, 3, 82, 1);
+	chime__rdm_failed(r, a, 7, 0);
+	chime__rdm_failed(r, a, 7, 0); /* another piece of it */
+	chime__rdm_failed(r, a, 0, 0); /* no message of ours */
+	chime__rdm_failed(r, b, 8, 0);
+	chime__rdm_failed(r, c, 9, -EMSGSIZE);
+	CHECK_EQ(r->stats.undelivered, 3);
+	chime__rdm_went_down(r, a, -ETIMEDOUT);
+	chime__rdm_went_down(r, b, 0);
+	chime__rdm_set_unsure(&r->assocs, c, true);
+	chime__rdm_restarted(r, c);
+	CHECK_EQ(r->assocs.unsure, 0);
+	CHECK_EQ(c->peer.assoc, 4);
+	chime__rdm_went_down(r, c, -ECONNRESET);
+	check_popped(r, CHIME_RDM_UNDELIVERED, 1, 7, -ETIMEDOUT);
+	check_popped(r, CHIME_RDM_UNDELIVERED, 2, 8, -EPIPE);
+	check_popped(r, CHIME_RDM_UNDELIVERED, 3, 9, -EMSGSIZE);
+	check_popped(r, CHIME_RDM_DOWN, 1, 0, -ETIMEDOUT);
+	check_popped(r, CHIME_RDM_DOWN, 2, 0, 0);
+	check_popped(r, CHIME_RDM_RESTARTED, 3, 0, -ECONNRESET);
+	check_popped(r, CHIME_RDM_DOWN, 4, 0, -ECONNRESET);
+	CHECK_PTR(chime__rdm_pop(r), NULL);
+	CHECK_EQ(r->assocs.count, 0);
+	free(r);
+}
+
+/* ---- paths and strangers ---- */
+
+static uint64_t number_of(const char *host, uint32_t scope, int port, uint64_t salt)
+{
+	chime_addr a;
+	uint64_t n = 0;
+	CHECK_EQ(chime_addr_ip(&a, AF_UNSPEC, host, port), 0);
+	if (chime_addr_family(&a) == AF_INET6)
+		a.u.in6.sin6_scope_id = scope;
+	CHECK_EQ(chime__path_number(&a, salt, &n), 0);
+	CHECK(n != 0);
+	return n;
+}
+
+/* Whatever differs of a path makes another number: host, interface, port, and whose socket it is. */
+TEST(paths_have_numbers_of_their_own)
+{
+	const uint64_t n[] = { number_of("fe80::1", 1, 80, 1),  number_of("fe80::2", 1, 80, 1),
+			       number_of("fe80::1", 2, 80, 1),  number_of("fe80::1", 1, 81, 1),
+			       number_of("fe80::1", 1, 80, 2),  number_of("192.0.2.1", 0, 80, 1),
+			       number_of("192.0.2.2", 0, 80, 1) };
+	for (size_t i = 0; i < sizeof n / sizeof *n; i++)
+		for (size_t k = 0; k < i; k++)
+			CHECK(n[i] != n[k]);
+	CHECK(number_of("fe80::1", 1, 80, 1) == n[0]);
+}
+
+static unsigned admitted(struct strangers *s, const char *host, unsigned asks, int64_t now_ns)
+{
+	chime_addr a;
+	unsigned n = 0;
+	CHECK_EQ(chime_addr_ip(&a, AF_UNSPEC, host, 9), 0);
+	for (unsigned i = 0; i < asks; i++)
+		n += chime__strangers_admit(s, &a, now_ns);
+	return n;
+}
+
+/* A source has a burst and a rate; of IPv4 it is an address, also as IPv6 writes it, of IPv6 its /56. */
+TEST(strangers_have_a_rate)
+{
+	static struct strangers s;
+	const int64_t now = CHIME_HOUR;
+	CHECK_EQ(admitted(&s, "192.0.2.1", 1000, now), STRANGERS_BURST);
+	CHECK_EQ(admitted(&s, "::ffff:192.0.2.1", 1000, now), 0);
+	CHECK_EQ(admitted(&s, "192.0.2.1", 1000, now + CHIME_SEC), STRANGERS_RATE);
+	CHECK_EQ(admitted(&s, "192.0.2.1", 1000, now + CHIME_HOUR), STRANGERS_BURST);
+	memset(&s, 0, sizeof s);
+	CHECK_EQ(admitted(&s, "2001:db8:1:100::1", 150, now), 150);
+	CHECK_EQ(admitted(&s, "2001:db8:1:1ff:ffff::9", 1000, now), STRANGERS_BURST - 150);
+	/* Sources share slots by chance: of ten others nearly all have one of their own. */
+	unsigned whole = 0;
+	for (unsigned i = 0; i < 10; i++) {
+		char host[64];
+		memset(&s, 0, sizeof s);
+		(void)admitted(&s, "2001:db8:1:100::1", 1000, now);
+		snprintf(host, sizeof host, "2001:db8:1:%x00::1", i + 2);
+		whole += admitted(&s, host, 1000, now) == STRANGERS_BURST;
+	}
+	CHECK_IN(whole, 8, 10);
+}
+
+TEST_MAIN()
