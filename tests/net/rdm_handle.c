@@ -409,6 +409,7 @@ TEST(rdm_sends_pieces_as_one_message)
 	c->last_id = UINT32_MAX; /* the numbers turn over, and 0 is none */
 	CHECK_EQ(chime_rdm_send(c, "x", 1, NULL, &id), 0);
 	CHECK_EQ(id, 1);
+	CHECK_EQ(next(c, CHIME_RDM_MESSAGE).len, 1);
 	chime_rdm_free(&c);
 	echo_end(&s);
 }
