@@ -144,8 +144,6 @@ int chime_rdm_sendv(chime_rdm *r, const struct iovec *iov, size_t iovs, const st
 			return -EMSGSIZE;
 		if (iov[i].iov_len && len)
 			joined &= (char *)iov[i].iov_base == (char *)iov[0].iov_base + len;
-		else if (len == 0)
-			joined &= i == 0 || iov[i - 1].iov_len == 0;
 		len += iov[i].iov_len;
 	}
 	if (iovs == 0 || (joined && iov[0].iov_len))

@@ -338,6 +338,52 @@ TEST(rdm_connects_from_where_it_is_told)
 	echo_end(&s);
 }
 
+/* With an address of each family, each peer is answered by the socket that it asked, also where both are in the same moment. */
+TEST(rdm_answers_by_the_socket_that_was_asked)
+{
+	static const char *const list[] = { "127.0.0.1", "::1", NULL };
+	struct chime_rdm_config config = CHIME_RDM_CONFIG_INIT;
+	struct chime_rdm_stats stats;
+	chime_rdm *c[2];
+	chime_addr at;
+	chime_endpoint e, mine;
+	char why[256] = "";
+	unsigned up = 0;
+	need_user();
+	if (!chime_has_dualstack_ipv6())
+		SKIP("no IPv6 here");
+	names_mean(list);
+	e = parse("rdm://name.test:0?" USER);
+	config.timeout_ns = 0;
+	config.why = why;
+	config.why_size = sizeof why;
+	chime_rdm *r = NULL;
+	int err = chime_rdm_serve(&r, &e, &config);
+	if (err == -EADDRINUSE)
+		SKIP("the port is another's on ::1");
+	CHECK_EQ(err, 0);
+	for (unsigned i = 0; i < 2; i++) {
+		struct chime_rdm_peer to = { .udp_port = (uint16_t)e.set.udp_port };
+		c[i] = serve_with(i == 0 ? "rdm://127.0.0.1:0?" USER : "rdm://[::1]:0?" USER, &mine, &config);
+		CHECK_EQ(chime_rdm_local(r, i, &to.addr), 0);
+		CHECK_EQ(chime_rdm_send(c[i], "x", 1, &to, NULL), 0);
+	}
+	CHECK_EQ(chime_rdm_local(r, 2, &at), -ENOENT);
+	for (int64_t until = test_now() + 50 * CHIME_SEC; up < 2 && test_now() < until; poll(NULL, 0, 1)) {
+		struct chime_rdm_event ev;
+		CHECK_EQ(chime_rdm_process(r), 0);
+		for (unsigned i = 0; i < 2; i++)
+			while (chime_rdm_receive(c[i], &ev) == 0)
+				up += ev.kind == CHIME_RDM_UP;
+	}
+	CHECK_EQ(up, 2);
+	chime_rdm_stats(r, &stats);
+	CHECK_EQ(stats.dropped_packets, 0);
+	for (unsigned i = 0; i < 2; i++)
+		chime_rdm_free(&c[i]);
+	chime_rdm_free(&r);
+}
+
 /* ---- sending ---- */
 
 /* Whom nobody can reach from here is said at once; a server of answers alone sends to nobody first. */
@@ -412,6 +458,33 @@ TEST(rdm_sends_pieces_as_one_message)
 	CHECK_EQ(next(c, CHIME_RDM_MESSAGE).len, 1);
 	chime_rdm_free(&c);
 	echo_end(&s);
+}
+
+/* Who only sends, without waiting and without receiving, goes on when the other side has made room: sending looks for that itself. */
+TEST_LIMIT(rdm_sending_alone_goes_on, 60)
+{
+	static const unsigned char bytes[20000];
+	struct pair p;
+	unsigned sent = 0, got = 0;
+	struct chime_rdm_event ev;
+	need_user();
+	pair_open(&p, "rdm://127.0.0.1:0?" USER);
+	for (unsigned refused = 0; refused < 200;) { /* served, but not fetched */
+		int err = chime_rdm_send(p.asks, bytes, sizeof bytes, &p.to, NULL);
+		CHECK(err == 0 || err == -EAGAIN);
+		refused = err ? refused + 1 : 0;
+		sent += !err;
+		CHECK_EQ(chime_rdm_process(p.serves), 0);
+		if (err)
+			poll(NULL, 0, 1);
+	}
+	for (bool again = false; !again; again = chime_rdm_send(p.asks, bytes, sizeof bytes, &p.to, NULL) == 0) {
+		while (chime_rdm_receive(p.serves, &ev) == 0)
+			got += ev.kind == CHIME_RDM_MESSAGE;
+		poll(NULL, 0, 1);
+	}
+	CHECK_IN(got, 1, sent);
+	pair_close(&p);
 }
 
 /* Ending all of them ends each in order, behind what was sent. */
