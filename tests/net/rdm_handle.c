@@ -478,6 +478,10 @@ TEST_LIMIT(rdm_sending_alone_goes_on, 60)
 		if (err)
 			poll(NULL, 0, 1);
 	}
+	CHECK_EQ(chime_rdm_set_timeout(p.asks, CHIME_MSEC), 0);
+	CHECK_EQ(chime_rdm_send(p.asks, bytes, sizeof bytes, &p.to, NULL), CHIME_ETIMEOUT);
+	CHECK_EQ(p.asks->senders, 0); /* nobody waits for room any more */
+	CHECK_EQ(chime_rdm_set_timeout(p.asks, 0), 0);
 	for (bool again = false; !again; again = chime_rdm_send(p.asks, bytes, sizeof bytes, &p.to, NULL) == 0) {
 		while (chime_rdm_receive(p.serves, &ev) == 0)
 			got += ev.kind == CHIME_RDM_MESSAGE;
