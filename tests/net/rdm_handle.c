@@ -491,6 +491,38 @@ TEST_LIMIT(rdm_sending_alone_goes_on, 60)
 	pair_close(&p);
 }
 
+/* A message longer than the longest, as only another program's SCTP would send, ends its association and nothing else; nothing of it is kept. */
+TEST_LIMIT(rdm_message_too_long_ends_its_association, 60)
+{
+	const size_t len = CHIME_RDM_MAX + 200000;
+	struct chime_rdm_stats stats;
+	struct pair p;
+	need_user();
+	pair_open(&p, "rdm://127.0.0.1:0?sndbuf=4M&rcvbuf=4M&" USER);
+	unsigned char *bytes = calloc(1, len);
+	CHECK(bytes != NULL);
+	for (int round = 0; round < 2; round++) {
+		struct rdm_out out = { .bytes = bytes, .len = len, .to = &p.to, .id = 1000 };
+		CHECK_EQ(chime__rdm_enter(p.asks), 0);
+		CHECK_EQ(p.asks->carrier->send(p.asks, &out), 0);
+		chime__rdm_leave(p.asks);
+		CHECK_EQ(pair_next(&p, p.serves, CHIME_RDM_DOWN).why, -EMSGSIZE);
+		CHECK_EQ(pair_next(&p, p.asks, CHIME_RDM_DOWN).why, -ECONNRESET);
+		chime_rdm_stats(p.serves, &stats);
+		CHECK_EQ(stats.received, round);
+		CHECK_EQ(stats.associations, 0);
+		CHECK_EQ(chime_rdm_send(p.asks, "next", 4, &p.to, NULL), 0);
+		struct chime_rdm_event ev = pair_next(&p, p.serves, CHIME_RDM_MESSAGE);
+		CHECK_EQ(ev.len, 4);
+		CHECK_MEM(ev.data, "next", 4);
+		CHECK_EQ(chime_rdm_end(p.asks, &p.to, false), 0);
+		CHECK_EQ(pair_next(&p, p.serves, CHIME_RDM_DOWN).why, 0);
+		CHECK_EQ(pair_next(&p, p.asks, CHIME_RDM_DOWN).why, 0);
+	}
+	free(bytes);
+	pair_close(&p);
+}
+
 /* Ending all of them ends each in order, behind what was sent. */
 TEST(rdm_ends_all_in_order)
 {
