@@ -599,32 +599,4 @@ TEST(rdm_close_says_what_was_left)
 	pair_close(&p);
 }
 
-/* What could not be kept is told once, behind what could; and a report without a reason gets one. */
-TEST(rdm_tells_what_it_could_not_keep)
-{
-	struct chime_rdm_peer peer = { .assoc = 1 };
-	struct chime_rdm_event ev;
-	chime_endpoint e;
-	need_user();
-	chime_rdm *r = serve("rdm://127.0.0.1:0?" USER, &e);
-	CHECK_EQ(chime_rdm_set_timeout(r, 0), 0);
-	CHECK_EQ(chime__rdm_push(r, CHIME_RDM_UNDELIVERED, &peer, 7, 0), 0);
-	CHECK_EQ(chime__rdm_push_message(r, &peer, "abc", 3), 0);
-	CHECK_EQ(r->queued_bytes, 2 * sizeof(struct rdm_item) + 3);
-	r->broken = -ENOMEM;
-	CHECK_EQ(chime_rdm_receive(r, &ev), 0);
-	CHECK_EQ(ev.kind, CHIME_RDM_UNDELIVERED);
-	CHECK_EQ(ev.id, 7);
-	CHECK_EQ(ev.why, -ECONNRESET);
-	CHECK_EQ(chime_rdm_receive(r, &ev), 0);
-	CHECK_EQ(ev.len, 3);
-	CHECK_EQ(r->queued_bytes, 0);
-	CHECK_EQ(chime_rdm_receive(r, &ev), -ENOMEM);
-	CHECK_EQ(chime_rdm_receive(r, &ev), -EAGAIN);
-	CHECK_EQ(chime__rdm_push_message(r, &peer, "d", 1), 0); /* behind an empty queue */
-	CHECK_EQ(chime_rdm_receive(r, &ev), 0);
-	CHECK_MEM(ev.data, "d", 1);
-	chime_rdm_free(&r);
-}
-
 TEST_MAIN()
