@@ -412,17 +412,19 @@ static void take_piece(struct chime_rdm *r, struct msghdr *m, size_t len, const 
 {
 	struct kernel *k = r->impl;
 	uint32_t id = number_in(m);
+	struct rdm_assoc *a = chime__rdm_find(&r->assocs, id);
 	k->message_len += len;
 	if (k->message_len > CHIME_RDM_MAX && !k->message_broken) {
 		k->message_broken = true;
 		r->stats.dropped_packets++;
+		if (a)
+			a->why = -EMSGSIZE;
 		abort_id(r, id);
 	}
 	if (k->message_broken)
 		k->message_len = 0;
 	if (!(m->msg_flags & MSG_EOR))
 		return;
-	struct rdm_assoc *a = chime__rdm_find(&r->assocs, id);
 	/* Of one that is not in the table any more: nothing can be said to it. */
 	struct chime_rdm_peer peer = { .addr = chime_addr_unmap(from), .assoc = UINT32_MAX };
 	if (!k->message_broken)

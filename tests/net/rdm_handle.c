@@ -2,7 +2,7 @@
 #include "net/rdm.h"
 #include "net/resolve.h"
 
-#include "rdm_echo.h"
+#include "rdm_cases.h"
 
 #include <chime/sock.h>
 
@@ -385,73 +385,6 @@ TEST(rdm_answers_by_the_socket_that_was_asked)
 
 /* ---- sending ---- */
 
-/* Whom nobody can reach from here is said at once; a server of answers alone sends to nobody first. */
-TEST(rdm_refuses_whom_it_cannot_send_to)
-{
-	struct chime_rdm_config config = CHIME_RDM_CONFIG_INIT;
-	struct chime_rdm_peer to = { .udp_port = 9 };
-	chime_endpoint e;
-	need_user();
-	chime_rdm *r = serve("rdm://127.0.0.1:0?" USER, &e);
-	CHECK_EQ(chime_addr_ip(&to.addr, AF_INET6, "::1", 9), 0);
-	CHECK_EQ(chime_rdm_send(r, "x", 1, &to, NULL), -EAFNOSUPPORT);
-	CHECK_EQ(chime_rdm_end(r, NULL, true), -ENOTCONN);
-	CHECK_EQ(chime_rdm_end(r, &to, false), -ENOTCONN);
-	chime_rdm_free(&r);
-	config.answers_only = true;
-	r = serve_with("rdm://127.0.0.1:0?" USER, &e, &config);
-	CHECK_EQ(chime_addr_ip(&to.addr, AF_INET, "127.0.0.1", 9), 0);
-	CHECK_EQ(chime_rdm_send(r, "x", 1, &to, NULL), -ENOTCONN);
-	chime_rdm_free(&r);
-}
-
-/* Over peers_max nobody new is sent to, and who is among them still is; when he has gone another has his place. */
-TEST(rdm_sends_to_no_more_than_it_may)
-{
-	struct chime_rdm_config config = CHIME_RDM_CONFIG_INIT;
-	struct chime_rdm_peer other;
-	chime_endpoint e;
-	struct pair p;
-	need_user();
-	pair_open(&p, "rdm://127.0.0.1:0?" USER);
-	chime_rdm_free(&p.asks);
-	config.peers_max = 1;
-	config.timeout_ns = 0;
-	p.asks = serve_with("rdm://127.0.0.1:0?" USER, &e, &config);
-	other = p.to;
-	CHECK_EQ(chime_addr_set_port(&other.addr, chime_addr_port(&p.to.addr) == 9 ? 10 : 9), 0);
-	CHECK_EQ(chime_rdm_send(p.asks, "x", 1, &p.to, NULL), 0);
-	CHECK_EQ(chime_rdm_send(p.asks, "x", 1, &other, NULL), -ENOBUFS);
-	CHECK_EQ(chime_rdm_send(p.asks, "y", 1, &p.to, NULL), 0);
-	(void)pair_next(&p, p.serves, CHIME_RDM_MESSAGE);
-	(void)pair_next(&p, p.serves, CHIME_RDM_MESSAGE);
-	CHECK_EQ(chime_rdm_end(p.asks, &p.to, false), 0);
-	(void)pair_next(&p, p.asks, CHIME_RDM_DOWN);
-	CHECK_EQ(chime_rdm_send(p.asks, "x", 1, &other, NULL), 0);
-	pair_close(&p);
-}
-
-/* An association on which nothing goes for as long as was said ends in order, and the next message makes a new one. */
-TEST_LIMIT(rdm_ends_what_is_idle, 60)
-{
-	struct chime_rdm_config config = CHIME_RDM_CONFIG_INIT;
-	chime_endpoint e;
-	struct pair p;
-	need_user();
-	pair_open(&p, "rdm://127.0.0.1:0?" USER);
-	chime_rdm_free(&p.asks);
-	config.idle_ns = CHIME_SEC;
-	config.timeout_ns = 0;
-	p.asks = serve_with("rdm://127.0.0.1:0?" USER, &e, &config);
-	for (int i = 0; i < 2; i++) {
-		CHECK_EQ(chime_rdm_send(p.asks, "x", 1, &p.to, NULL), 0);
-		(void)pair_next(&p, p.serves, CHIME_RDM_MESSAGE);
-		CHECK_EQ(pair_next(&p, p.asks, CHIME_RDM_DOWN).why, 0);
-		CHECK_EQ(pair_next(&p, p.serves, CHIME_RDM_DOWN).why, 0);
-	}
-	pair_close(&p);
-}
-
 /* Pieces are one message, wherever they lie: behind each other, apart, overlapping, empty ones among them. */
 TEST(rdm_sends_pieces_as_one_message)
 {
@@ -506,84 +439,6 @@ TEST(rdm_sends_pieces_as_one_message)
 	echo_end(&s);
 }
 
-/* Who only sends, without waiting and without receiving, goes on when the other side has made room: sending looks for that itself. */
-TEST_LIMIT(rdm_sending_alone_goes_on, 60)
-{
-	static const unsigned char bytes[20000];
-	struct pair p;
-	unsigned sent = 0, got = 0;
-	struct chime_rdm_event ev;
-	need_user();
-	pair_open(&p, "rdm://127.0.0.1:0?" USER);
-	for (unsigned refused = 0; refused < 200;) { /* served, but not fetched */
-		int err = chime_rdm_send(p.asks, bytes, sizeof bytes, &p.to, NULL);
-		CHECK(err == 0 || err == -EAGAIN);
-		refused = err ? refused + 1 : 0;
-		sent += !err;
-		CHECK_EQ(chime_rdm_process(p.serves), 0);
-		if (err)
-			poll(NULL, 0, 1);
-	}
-	CHECK_EQ(chime_rdm_set_timeout(p.asks, CHIME_MSEC), 0);
-	CHECK_EQ(chime_rdm_send(p.asks, bytes, sizeof bytes, &p.to, NULL), CHIME_ETIMEOUT);
-	CHECK_EQ(p.asks->senders, 0); /* nobody waits for room any more */
-	CHECK_EQ(chime_rdm_set_timeout(p.asks, 0), 0);
-	for (bool again = false; !again; again = chime_rdm_send(p.asks, bytes, sizeof bytes, &p.to, NULL) == 0) {
-		while (chime_rdm_receive(p.serves, &ev) == 0)
-			got += ev.kind == CHIME_RDM_MESSAGE;
-		poll(NULL, 0, 1);
-	}
-	CHECK_IN(got, 1, sent);
-	pair_close(&p);
-}
-
-/* A message longer than the longest, as only another program's SCTP would send, ends its association and nothing else; nothing of it is kept. */
-TEST_LIMIT(rdm_message_too_long_ends_its_association, 60)
-{
-	const size_t len = CHIME_RDM_MAX + 200000;
-	struct chime_rdm_stats stats;
-	struct pair p;
-	need_user();
-	pair_open(&p, "rdm://127.0.0.1:0?sndbuf=4M&rcvbuf=4M&" USER);
-	unsigned char *bytes = calloc(1, len);
-	CHECK(bytes != NULL);
-	for (int round = 0; round < 2; round++) {
-		struct rdm_out out = { .bytes = bytes, .len = len, .to = &p.to, .id = 1000 };
-		CHECK_EQ(chime__rdm_enter(p.asks), 0);
-		CHECK_EQ(p.asks->carrier->send(p.asks, &out), 0);
-		chime__rdm_leave(p.asks);
-		CHECK_EQ(pair_next(&p, p.serves, CHIME_RDM_DOWN).why, -EMSGSIZE);
-		CHECK_EQ(pair_next(&p, p.asks, CHIME_RDM_DOWN).why, -ECONNRESET);
-		chime_rdm_stats(p.serves, &stats);
-		CHECK_EQ(stats.received, round);
-		CHECK_EQ(stats.associations, 0);
-		CHECK_EQ(chime_rdm_send(p.asks, "next", 4, &p.to, NULL), 0);
-		struct chime_rdm_event ev = pair_next(&p, p.serves, CHIME_RDM_MESSAGE);
-		CHECK_EQ(ev.len, 4);
-		CHECK_MEM(ev.data, "next", 4);
-		CHECK_EQ(chime_rdm_end(p.asks, &p.to, false), 0);
-		CHECK_EQ(pair_next(&p, p.serves, CHIME_RDM_DOWN).why, 0);
-		CHECK_EQ(pair_next(&p, p.asks, CHIME_RDM_DOWN).why, 0);
-	}
-	free(bytes);
-	pair_close(&p);
-}
-
-/* Ending all of them ends each in order, behind what was sent. */
-TEST(rdm_ends_all_in_order)
-{
-	struct pair p;
-	need_user();
-	pair_open(&p, "rdm://127.0.0.1:0?" USER);
-	CHECK_EQ(chime_rdm_send(p.asks, "last", 4, &p.to, NULL), 0);
-	(void)pair_next(&p, p.asks, CHIME_RDM_UP);
-	CHECK_EQ(chime_rdm_end(p.asks, NULL, false), 0);
-	CHECK_MEM(pair_next(&p, p.serves, CHIME_RDM_MESSAGE).data, "last", 4);
-	CHECK_EQ(pair_next(&p, p.serves, CHIME_RDM_DOWN).why, 0);
-	CHECK_EQ(pair_next(&p, p.asks, CHIME_RDM_DOWN).why, 0);
-	pair_close(&p);
-}
-
 /* Closing at once says whether something was left, and closing again is no failure. */
 TEST(rdm_close_says_what_was_left)
 {
@@ -597,6 +452,62 @@ TEST(rdm_close_says_what_was_left)
 	CHECK_EQ(chime_rdm_close(p.asks, CHIME_SEC), 0);
 	CHECK_EQ(chime_rdm_close(p.serves, CHIME_SEC), 0); /* which had nobody */
 	pair_close(&p);
+}
+
+/* Whom nobody can reach from here is said at once. */
+TEST(rdm_refuses_whom_it_cannot_send_to)
+{
+	struct chime_rdm_peer to = { .udp_port = 9 };
+	chime_endpoint e;
+	need_user();
+	chime_rdm *r = serve("rdm://127.0.0.1:0?" USER, &e);
+	CHECK_EQ(chime_addr_ip(&to.addr, AF_INET6, "::1", 9), 0);
+	CHECK_EQ(chime_rdm_send(r, "x", 1, &to, NULL), -EAFNOSUPPORT);
+	chime_rdm_free(&r);
+}
+
+/* ---- sending and ending: rdm_cases.h ---- */
+
+TEST_LIMIT(rdm_peers_max_is_for_who_sends_too, 60)
+{
+	need_user();
+	to_no_more_than_it_may("rdm://127.0.0.1:0?" USER);
+}
+
+TEST_LIMIT(rdm_idle_associations_end, 60)
+{
+	need_user();
+	idle_is_ended("rdm://127.0.0.1:0?" USER);
+}
+
+TEST_LIMIT(rdm_messages_too_long_end_their_association, 60)
+{
+	need_user();
+	too_long_ends_its_association("rdm://127.0.0.1:0?sndbuf=4M&rcvbuf=4M&" USER);
+}
+
+TEST_LIMIT(rdm_sending_alone_goes_on, 60)
+{
+	need_user();
+	sending_alone_goes_on("rdm://127.0.0.1:0?" USER);
+}
+
+TEST_LIMIT(rdm_all_end_in_order, 60)
+{
+	need_user();
+	all_end_in_order("rdm://127.0.0.1:0?" USER);
+}
+
+TEST_LIMIT(rdm_answers_alone_begin_nothing, 60)
+{
+	need_user();
+	answers_alone_begin_nothing("rdm://127.0.0.1:0?" USER);
+}
+
+TEST_LIMIT(rdm_small_buffers_take_the_longest, 60)
+{
+	need_user();
+	small_buffers_take_the_longest("rdm://127.0.0.1:0?sndbuf=1000&rcvbuf=1000&" USER);
 }
 
 TEST_MAIN()

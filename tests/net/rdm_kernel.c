@@ -2,7 +2,7 @@
  * The kernel's SCTP under chime_rdm, and against libusrsctp over a lossy wire, both ways. For a kernel that has it: tests/vm.
  * The wire is the loopback of a network namespace of the test's own.
  */
-#include "rdm_echo.h"
+#include "rdm_cases.h"
 
 #include <fcntl.h>
 #include <sched.h>
@@ -77,6 +77,50 @@ TEST_LIMIT(kernel_answers_go_by_the_association_that_asked, 60)
 	need_kernel();
 	answers_stay("rdm://127.0.0.1:0?" KERNEL);
 	answers_stay("sctp+seqpacket://[::1]:0?" KERNEL);
+}
+
+/* ---- sending and ending: rdm_cases.h ---- */
+
+TEST_LIMIT(kernel_peers_max_is_for_who_sends_too, 60)
+{
+	need_kernel();
+	to_no_more_than_it_may("rdm://127.0.0.1:0?" KERNEL);
+}
+
+TEST_LIMIT(kernel_idle_associations_end, 60)
+{
+	need_kernel();
+	idle_is_ended("rdm://127.0.0.1:0?" KERNEL);
+}
+
+TEST_LIMIT(kernel_messages_too_long_end_their_association, 60)
+{
+	need_kernel();
+	too_long_ends_its_association("rdm://127.0.0.1:0?sndbuf=4M&rcvbuf=4M&" KERNEL);
+}
+
+TEST_LIMIT(kernel_sending_alone_goes_on, 60)
+{
+	need_kernel();
+	sending_alone_goes_on("rdm://127.0.0.1:0?" KERNEL);
+}
+
+TEST_LIMIT(kernel_all_end_in_order, 60)
+{
+	need_kernel();
+	all_end_in_order("rdm://127.0.0.1:0?" KERNEL);
+}
+
+TEST_LIMIT(kernel_answers_alone_begin_nothing, 60)
+{
+	need_kernel();
+	answers_alone_begin_nothing("rdm://127.0.0.1:0?" KERNEL);
+}
+
+TEST_LIMIT(kernel_small_buffers_take_the_longest, 60)
+{
+	need_kernel();
+	small_buffers_take_the_longest("rdm://127.0.0.1:0?sndbuf=1000&rcvbuf=1000&" KERNEL);
 }
 
 /* Where it is there, it is what auto takes. */
