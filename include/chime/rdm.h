@@ -144,7 +144,8 @@ enum chime_rdm_kind {
 	CHIME_RDM_UNDELIVERED, /* message .id to .peer was not acknowledged; .why: -ECONNRESET (the peer ended it or restarted),
 				-ETIMEDOUT (it acknowledged nothing), -ECONNREFUSED (nobody was there), -EPIPE (it shut down) */
 	CHIME_RDM_UP,          /* there is an association with .peer */
-	CHIME_RDM_DOWN, /* there is none any more; .why as above, 0: an orderly end. Reports of its messages came before */
+	CHIME_RDM_DOWN, /* there is none any more; .why as above, -EMSGSIZE (the peer sent more than a message may have), -ECONNABORTED (ended
+			   here, chime_rdm_end()), 0: an orderly end. Reports of its messages came before */
 	CHIME_RDM_RESTARTED, /* the peer began anew; what it had not acknowledged is told. What comes next has another .peer.assoc */
 };
 

@@ -1,11 +1,14 @@
 /* A chime_rdm as a handle: what it refuses, what it says of itself, which of several addresses it takes, how it sends and ends. */
 #include "net/rdm.h"
+#include "net/rdm_user.h"
 #include "net/resolve.h"
 
+#include "edge.h"
 #include "rdm_cases.h"
 
 #include <chime/sock.h>
 
+#include <dirent.h>
 #include <signal.h>
 #include <sys/time.h>
 #include <unistd.h>
@@ -463,6 +466,78 @@ TEST(rdm_refuses_whom_it_cannot_send_to)
 	chime_rdm *r = serve("rdm://127.0.0.1:0?" USER, &e);
 	CHECK_EQ(chime_addr_ip(&to.addr, AF_INET6, "::1", 9), 0);
 	CHECK_EQ(chime_rdm_send(r, "x", 1, &to, NULL), -EAFNOSUPPORT);
+	chime_rdm_free(&r);
+}
+
+/* An association that has ended is answered no more, though its end waits behind a full queue: no new one is begun for that. */
+TEST_LIMIT(rdm_answers_nobody_who_has_ended, 60)
+{
+	static const unsigned char bytes[CHIME_RDM_MAX];
+	const int64_t until = test_now() + 50 * CHIME_SEC;
+	struct pair p;
+	int err;
+	need_user();
+	pair_open(&p, "rdm://127.0.0.1:0?" USER);
+	CHECK_EQ(chime_rdm_send(p.asks, "first", 5, &p.to, NULL), 0);
+	struct chime_rdm_peer peer = pair_next(&p, p.serves, CHIME_RDM_MESSAGE).peer;
+	while (!rdm_queue_full(p.serves))
+		CHECK_EQ(chime__rdm_push_message(p.serves, &peer, bytes, sizeof bytes), 0);
+	CHECK_EQ(chime_rdm_end(p.asks, &p.to, true), 0);
+	do {
+		poll(NULL, 0, 1);
+		CHECK_EQ(chime_rdm_process(p.serves), 0);
+		err = chime_rdm_send(p.serves, "late", 4, &peer, NULL);
+	} while (err == 0 && test_now() < until);
+	CHECK_EQ(err, -ENOTCONN);
+	pair_close(&p);
+}
+
+/* ---- what stands around ---- */
+
+/* Packets that are shorter than any are dropped and counted, and nothing is read behind them. */
+TEST(rdm_reads_no_packet_past_its_end)
+{
+	struct chime_rdm_stats stats;
+	chime_endpoint e;
+	chime_addr from;
+	need_user();
+	chime_rdm *r = serve("rdm://127.0.0.1:0?" USER, &e);
+	const unsigned char head[16] = { 0x12, 0x34, (unsigned char)(e.port >> 8), (unsigned char)e.port };
+	CHECK_EQ(chime_addr_ip(&from, AF_INET, "192.0.2.1", 9), 0);
+	for (size_t len = 0; len < sizeof head; len++)
+		chime__rdm_user_packet(r, &from, edge_bytes(head, len), len, test_now());
+	chime_rdm_stats(r, &stats);
+	CHECK_EQ(stats.dropped_packets, sizeof head);
+	chime_rdm_free(&r);
+}
+
+/* Signals are for the application's own threads: the stack's takes none. */
+TEST(rdm_thread_takes_no_signals)
+{
+	chime_endpoint e;
+	unsigned others = 0;
+	need_user();
+	chime_rdm *r = serve("rdm://127.0.0.1:0?" USER, &e);
+	DIR *tasks = opendir("/proc/self/task");
+	CHECK(tasks != NULL);
+	for (struct dirent *d; (d = readdir(tasks));) {
+		char path[300], line[256];
+		unsigned long long blocked = 0;
+		if (d->d_name[0] == '.' || atoi(d->d_name) == getpid())
+			continue;
+		snprintf(path, sizeof path, "/proc/self/task/%s/status", d->d_name);
+		FILE *f = fopen(path, "re");
+		while (f && fgets(line, sizeof line, f))
+			if (sscanf(line, "SigBlk: %llx", &blocked) == 1)
+				others++;
+		if (f)
+			fclose(f);
+		CHECK(blocked >> (SIGINT - 1) & 1);
+		CHECK(blocked >> (SIGALRM - 1) & 1);
+		CHECK(blocked >> (SIGUSR1 - 1) & 1);
+	}
+	closedir(tasks);
+	CHECK(others >= 1);
 	chime_rdm_free(&r);
 }
 

@@ -263,6 +263,20 @@ static void between(const char *serves, const char *asks, int percent, unsigned 
 	leave_namespace();
 }
 
+/* Where nobody serves the SCTP port, the kernel's SCTP refuses, and libusrsctp tells it. */
+TEST(user_is_refused_by_the_kernel)
+{
+	struct chime_rdm_config config = CHIME_RDM_CONFIG_INIT;
+	chime_rdm *r = NULL;
+	need_kernel();
+	need_user();
+	lossy_namespace(0);
+	config.timeout_ns = 20 * CHIME_SEC;
+	chime_endpoint e = parse("rdm://127.0.0.1:7?udp=9899&carrier=user");
+	CHECK_EQ(chime_rdm_connect(&r, &e, &config), -ECONNREFUSED);
+	leave_namespace();
+}
+
 /* Nothing is lost between our stack and the kernel's, whoever asks, unordered and ordered. */
 TEST_LIMIT(user_asks_kernel, 100)
 {
