@@ -6,6 +6,7 @@
 
 #include <chime/sock.h>
 
+#include <dirent.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -505,6 +506,36 @@ TEST(rdm_says_that_a_port_is_taken)
 	other = parse(text);
 	CHECK_EQ(chime_rdm_serve(&second, &other, &config), -EADDRINUSE);
 	CHECK(strstr(why, "SCTP port"));
+	chime_rdm_free(&r);
+}
+
+/* Signals are for the application's own threads: the stack's takes none. */
+TEST(rdm_thread_takes_no_signals)
+{
+	chime_endpoint e;
+	unsigned others = 0;
+	need_user();
+	chime_rdm *r = serve("rdm://127.0.0.1:0?" USER, &e);
+	DIR *tasks = opendir("/proc/self/task");
+	CHECK(tasks != NULL);
+	for (struct dirent *d; (d = readdir(tasks));) {
+		char path[300], line[256];
+		unsigned long long blocked = 0;
+		if (d->d_name[0] == '.' || atoi(d->d_name) == getpid())
+			continue;
+		snprintf(path, sizeof path, "/proc/self/task/%s/status", d->d_name);
+		FILE *f = fopen(path, "re");
+		while (f && fgets(line, sizeof line, f))
+			if (sscanf(line, "SigBlk: %llx", &blocked) == 1)
+				others++;
+		if (f)
+			fclose(f);
+		CHECK(blocked >> (SIGINT - 1) & 1);
+		CHECK(blocked >> (SIGALRM - 1) & 1);
+		CHECK(blocked >> (SIGUSR1 - 1) & 1);
+	}
+	closedir(tasks);
+	CHECK(others >= 1);
 	chime_rdm_free(&r);
 }
 
