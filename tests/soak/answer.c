@@ -136,7 +136,8 @@ void answer_message(struct client *c, const unsigned char *bytes, size_t len)
 	counts.bytes += len;
 	if (n <= 0)
 		fail(c, "a message of %zu bytes without a stamp", len);
-	/* Those in front of it are lost, if they may be; or must not be answered. */
+	/* Those in front of it are lost, if they may be; or must not be answered; or, over IP, have been overtaken. */
+	bool in_order = c->role != DATAGRAM;
 	unsigned i = 0;
 	for (;; i++) {
 		if (i == c->message_count)
@@ -147,6 +148,8 @@ void answer_message(struct client *c, const unsigned char *bytes, size_t len)
 			message_fill(c, m, wanted);
 		if (it_is && !memcmp(bytes + n, wanted, m->len))
 			break;
+		if (!in_order)
+			continue;
 		if (!m->silent && c->place->type != SOCK_DGRAM)
 			fail(c, "message %u of %u bytes came back as another, of %zu", m->number, m->len,
 			     len - (size_t)n);
@@ -154,6 +157,7 @@ void answer_message(struct client *c, const unsigned char *bytes, size_t len)
 	}
 	check_stamp(c, stamp_ns, precision_ns, c->messages[i].at_ns);
 	counts.answers++;
-	c->message_count -= i + 1;
-	memmove(c->messages, c->messages + i + 1, c->message_count * sizeof *c->messages);
+	unsigned first = in_order ? 0 : i;
+	memmove(c->messages + first, c->messages + i + 1, (c->message_count - i - 1) * sizeof *c->messages);
+	c->message_count -= i + 1 - first;
 }
