@@ -128,6 +128,23 @@ static inline void all_end_in_order(const char *text)
 	pair_close(&p);
 }
 
+/* Who frees without closing first ends at once, and his peer is told that it was no orderly end. */
+static inline void freeing_aborts(const char *text)
+{
+	struct chime_rdm_event ev = { .kind = CHIME_RDM_UP };
+	struct pair p;
+	pair_open(&p, text);
+	CHECK_EQ(chime_rdm_send(p.asks, "x", 1, &p.to, NULL), 0);
+	(void)pair_next(&p, p.serves, CHIME_RDM_MESSAGE);
+	pair_settle(&p);
+	chime_rdm_free(&p.asks);
+	CHECK_EQ(chime_rdm_set_timeout(p.serves, 50 * CHIME_SEC), 0);
+	CHECK_EQ(chime_rdm_receive(p.serves, &ev), 0);
+	CHECK_EQ(ev.kind, CHIME_RDM_DOWN);
+	CHECK_EQ(ev.why, -ECONNRESET);
+	pair_close(&p);
+}
+
 /* A server of answers alone sends to nobody first; there is nobody to be ended. */
 static inline void answers_alone_begin_nothing(const char *text)
 {

@@ -567,6 +567,12 @@ TEST_LIMIT(rdm_all_end_in_order, 60)
 	all_end_in_order("rdm://127.0.0.1:0?" USER);
 }
 
+TEST_LIMIT(rdm_freeing_aborts, 60)
+{
+	need_user();
+	freeing_aborts("rdm://127.0.0.1:0?" USER);
+}
+
 TEST_LIMIT(rdm_answers_alone_begin_nothing, 60)
 {
 	need_user();

@@ -111,6 +111,12 @@ TEST_LIMIT(kernel_all_end_in_order, 60)
 	all_end_in_order("rdm://127.0.0.1:0?" KERNEL);
 }
 
+TEST_LIMIT(kernel_freeing_aborts, 60)
+{
+	need_kernel();
+	freeing_aborts("rdm://127.0.0.1:0?" KERNEL);
+}
+
 TEST_LIMIT(kernel_answers_alone_begin_nothing, 60)
 {
 	need_kernel();
@@ -150,6 +156,37 @@ TEST(kernel_refusals_are_told)
 	e = parse("rdm://127.0.0.1:9?udp=1234&" KERNEL);
 	CHECK(chime_rdm_serve(&r, &e, &config) < 0);
 	CHECK(strstr(why, "net.sctp.udp_port=1234"));
+	e = parse("rdm://127.0.0.1:9?udp=1234&" KERNEL);
+	CHECK_EQ(chime_rdm_connect(&r, &e, &config), -EADDRNOTAVAIL);
+	CHECK(strstr(why, "net.sctp.udp_port=1234"));
+}
+
+/* '*' serves both families with one socket, and IPv6 alone no IPv4. */
+TEST(kernel_serves_the_families_that_were_asked_for)
+{
+	static const char *const hosts[] = { "127.0.0.1", "::1" };
+	struct chime_rdm_config config = CHIME_RDM_CONFIG_INIT;
+	chime_endpoint e, to;
+	need_kernel();
+	for (int six = 0; six < 2; six++) {
+		struct echo s;
+		echo_start(&s, six ? "rdm6://*:0?" KERNEL : "rdm://*:0?" KERNEL, &e);
+		for (int i = 0; i < 2; i++) {
+			chime_rdm *c = NULL;
+			to = e;
+			to.family = AF_UNSPEC;
+			strcpy(to.host, hosts[i]);
+			config.timeout_ns = 50 * CHIME_SEC;
+			int err = chime_rdm_connect(&c, &to, &config);
+			CHECK_EQ(err, six && i == 0 ? -ECONNREFUSED : 0);
+			if (err < 0)
+				continue;
+			CHECK_EQ(chime_rdm_send(c, "x", 1, NULL, NULL), 0);
+			CHECK_EQ(next(c, CHIME_RDM_MESSAGE).len, 1);
+			chime_rdm_free(&c);
+		}
+		echo_end(&s);
+	}
 }
 
 /* A peer that is killed in the middle: what it had not acknowledged is told by number. */
@@ -274,6 +311,26 @@ TEST(user_is_refused_by_the_kernel)
 	config.timeout_ns = 20 * CHIME_SEC;
 	chime_endpoint e = parse("rdm://127.0.0.1:7?udp=9899&carrier=user");
 	CHECK_EQ(chime_rdm_connect(&r, &e, &config), -ECONNREFUSED);
+	leave_namespace();
+}
+
+/* The kernel's SCTP has one UDP port: another cannot be served. */
+TEST(kernel_serves_the_udp_port_that_it_has)
+{
+	struct chime_rdm_config config = CHIME_RDM_CONFIG_INIT;
+	char why[256] = "";
+	chime_rdm *r = NULL;
+	need_kernel();
+	lossy_namespace(0);
+	config.why = why;
+	config.why_size = sizeof why;
+	chime_endpoint e = parse("rdm://127.0.0.1:0?udp=1234&" KERNEL);
+	CHECK_EQ(chime_rdm_serve(&r, &e, &config), -EADDRNOTAVAIL);
+	CHECK(strstr(why, "has UDP port 9899"));
+	e = parse("rdm://127.0.0.1:0?udp=9899&" KERNEL);
+	CHECK_EQ(chime_rdm_serve(&r, &e, &config), 0);
+	CHECK_STR(chime_rdm_carried_by(r), "the kernel's SCTP in UDP, port 9899");
+	chime_rdm_free(&r);
 	leave_namespace();
 }
 
