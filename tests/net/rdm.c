@@ -1,6 +1,4 @@
 /* chime_rdm by its contract: opening, waiting, sizes, reports of what was not delivered, strangers, ends. */
-#include "net/rdm_user.h"
-
 #include "rdm_echo.h"
 #include "relay.h"
 
@@ -371,39 +369,8 @@ TEST(rdm_keeps_nothing_of_strangers)
 	need_user();
 	chime_rdm *r = serve("rdm://127.0.0.1:0?" USER, &e);
 	int64_t now = test_now();
-	unsigned char init[32] = { 0x12,
-				   0x34,
-				   (unsigned char)(e.port >> 8),
-				   (unsigned char)e.port,
-				   0,
-				   0,
-				   0,
-				   0,
-				   0,
-				   0,
-				   0,
-				   0,
-				   1,
-				   0,
-				   0,
-				   20,
-				   1,
-				   2,
-				   3,
-				   4,
-				   0,
-				   16,
-				   0,
-				   0,
-				   0,
-				   1,
-				   0,
-				   1,
-				   5,
-				   6,
-				   7,
-				   8 };
-	chime__rdm_user_sign(init, sizeof init);
+	unsigned char init[FIRST_PACKET];
+	first_packet(init, e.port);
 	chime__rdm_user_tap(on_packet, &tapped);
 	for (unsigned i = 0; i < 50000; i++) {
 		chime_addr from;

@@ -4,6 +4,8 @@
 #ifndef NET_RDM_ECHO_H
 #define NET_RDM_ECHO_H
 
+#include "net/rdm_user.h"
+
 #include <chime/rdm.h>
 #include <chime/service.h>
 #include <runner/test.h>
@@ -148,6 +150,34 @@ static inline void echo_sizes(const char *text)
 	chime_rdm_free(&c);
 	echo_end(&s);
 	free(bytes);
+}
+
+/* ---- a stranger ---- */
+
+#define FIRST_PACKET 32
+
+/* What libusrsctp would send first to that SCTP port: an INIT, from port 0x1234. */
+static inline void first_packet(unsigned char packet[FIRST_PACKET], int port)
+{
+	const unsigned char init[FIRST_PACKET] = { [0] = 0x12,
+						   [1] = 0x34,
+						   [2] = (unsigned char)(port >> 8),
+						   [3] = (unsigned char)port,
+						   [12] = 1,
+						   [15] = 20,
+						   [16] = 1,
+						   [17] = 2,
+						   [18] = 3,
+						   [19] = 4,
+						   [21] = 16,
+						   [25] = 1,
+						   [27] = 1,
+						   [28] = 5,
+						   [29] = 6,
+						   [30] = 7,
+						   [31] = 8 };
+	memcpy(packet, init, sizeof init);
+	chime__rdm_user_sign(packet, FIRST_PACKET);
 }
 
 /* ---- two handles in one thread ---- */
