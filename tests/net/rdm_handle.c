@@ -510,11 +510,15 @@ TEST_LIMIT(rdm_answers_nobody_who_has_ended, 60)
 
 /* ---- what stands around ---- */
 
-/* Packets that are shorter than any are dropped and counted, and nothing is read behind them. */
-TEST(rdm_reads_no_packet_past_its_end)
+/*
+ * Packets that are shorter than any are dropped and counted, and nothing is read behind them; nor does one come by a handle's UDP port to
+ * the SCTP port of another handle.
+ */
+TEST(rdm_drops_what_is_no_packet_of_its_own)
 {
 	struct chime_rdm_stats stats;
-	chime_endpoint e;
+	unsigned char init[FIRST_PACKET];
+	chime_endpoint e, e2;
 	chime_addr from;
 	need_user();
 	chime_rdm *r = serve("rdm://127.0.0.1:0?" USER, &e);
@@ -524,6 +528,12 @@ TEST(rdm_reads_no_packet_past_its_end)
 		chime__rdm_user_packet(r, &from, edge_bytes(head, len), len, test_now());
 	chime_rdm_stats(r, &stats);
 	CHECK_EQ(stats.dropped_packets, sizeof head);
+	chime_rdm *other = serve("rdm://127.0.0.1:0?" USER, &e2);
+	first_packet(init, e2.port);
+	chime__rdm_user_packet(r, &from, init, sizeof init, test_now());
+	chime_rdm_stats(r, &stats);
+	CHECK_EQ(stats.dropped_packets, sizeof head + 1);
+	chime_rdm_free(&other);
 	chime_rdm_free(&r);
 }
 
