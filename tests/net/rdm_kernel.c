@@ -189,6 +189,37 @@ TEST(kernel_serves_the_families_that_were_asked_for)
 	}
 }
 
+/* Over peers_max nobody new is let in, and it is counted; who is in goes on. */
+TEST(kernel_lets_in_no_more_than_it_may)
+{
+	struct chime_rdm_config config = CHIME_RDM_CONFIG_INIT;
+	struct chime_rdm_stats stats;
+	chime_endpoint e;
+	struct pair p[2];
+	need_kernel();
+	config.peers_max = 1;
+	config.timeout_ns = 0;
+	chime_rdm *r = serve_with("rdm://127.0.0.1:0?" KERNEL, &e, &config);
+	for (int i = 0; i < 2; i++) {
+		p[i] = (struct pair){ .serves = r };
+		p[i].asks = serve_with("rdm://127.0.0.1:0?" KERNEL, &e, &config);
+		CHECK_EQ(chime_rdm_local(r, 0, &p[i].to.addr), 0);
+		CHECK_EQ(chime_rdm_send(p[i].asks, "x", 1, &p[i].to, NULL), 0);
+		if (i == 0)
+			CHECK_EQ(pair_next(&p[0], r, CHIME_RDM_MESSAGE).len, 1);
+		else
+			CHECK_EQ(pair_next(&p[1], p[1].asks, CHIME_RDM_DOWN).why, -ECONNRESET);
+	}
+	chime_rdm_stats(r, &stats);
+	CHECK_EQ(stats.refused, 1);
+	CHECK_EQ(stats.associations, 1);
+	CHECK_EQ(chime_rdm_send(p[0].asks, "y", 1, &p[0].to, NULL), 0);
+	CHECK_EQ(pair_next(&p[0], r, CHIME_RDM_MESSAGE).len, 1);
+	chime_rdm_free(&p[0].asks);
+	chime_rdm_free(&p[1].asks);
+	chime_rdm_free(&r);
+}
+
 /* A peer that is killed in the middle: what it had not acknowledged is told by number. */
 TEST_LIMIT(kernel_tells_of_a_peer_that_is_gone, 60)
 {
