@@ -524,7 +524,8 @@ TEST(rdm_drops_what_is_no_packet_of_its_own)
 	need_user();
 	chime_rdm *r = serve("rdm://127.0.0.1:0?" USER, &e);
 	const unsigned char head[16] = { 0x12, 0x34, (unsigned char)(e.port >> 8), (unsigned char)e.port };
-	CHECK_EQ(chime_addr_ip(&from, AF_INET, "192.0.2.1", 9), 0);
+	/* An answer could go there: none is dropped, which would count. */
+	CHECK_EQ(chime_addr_ip(&from, AF_INET, "127.0.0.1", 9), 0);
 	for (size_t len = 0; len < sizeof head; len++)
 		chime__rdm_user_packet(r, &from, edge_bytes(head, len), len, test_now());
 	chime_rdm_stats(r, &stats);
