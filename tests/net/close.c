@@ -1,4 +1,7 @@
-/* Two threads and one handle: closing wakes whoever waits, and takes the descriptor from nobody who still uses it. */
+/*
+ * Two threads, or a parent and its child, and one handle: closing wakes whoever waits, and takes the descriptor from nobody who still uses
+ * it. A few lines over 600: one call, and the few helpers at the beginning that all of it needs.
+ */
 #include "net/stuck.h"
 
 #include <linux/filter.h>
